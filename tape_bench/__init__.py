@@ -1,0 +1,10 @@
+"""A benchmark harness for protein language models on the five TAPE tasks.
+
+>>> from tape_bench import evaluate, load_task, load_model
+"""
+
+from tape_bench.data.examples import load_task
+from tape_bench.evaluate import evaluate
+from tape_bench.models import load_model
+
+__all__ = ["evaluate", "load_model", "load_task"]

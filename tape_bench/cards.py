@@ -1,0 +1,259 @@
+"""Task cards and baseline tables: TOML files, read into frozen, validated values.
+
+All faults of a file are reported at once, each with the place in the file it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tape_bench.errors import CardError
+
+Kind = Literal["token_class", "sequence_class", "sequence_value", "residue_pair"]
+"""What a task asks for: a class a residue, a class or a value a protein, contacts of pairs."""
+
+Role = Literal["train", "valid", "test"]
+LengthPolicy = Literal["error", "skip", "truncate", "window"]
+"""What happens to a protein longer than the model can read."""
+
+
+class _Declared(BaseModel):
+    """A part of a card: immutable, and a key nobody knows is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(_Declared):
+    """One thing the task predicts."""
+
+    name: str
+    """First part of every metric id on it, e.g. `ss3` in `ss3.accuracy.pooled`."""
+    field: str
+    """Field of the record that holds it."""
+    classes: int | None = Field(default=None, ge=2)
+    """Number of classes, for class kinds."""
+    labels: tuple[str, ...] = ()
+    """One short name a class, in class order."""
+    optional: bool = False
+    """True where some data sets carry it and others do not."""
+    unit: str = ""
+
+    @model_validator(mode="after")
+    def _labels_match(self) -> Self:
+        if self.labels and len(self.labels) != self.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes")
+        return self
+
+
+class SplitCard(_Declared):
+    """One split: what it is for, and how many records TAPE's own file has."""
+
+    role: Role
+    records: int = Field(ge=1)
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Digest of the official records (`tape-bench data status` prints it); None if unknown."""
+
+
+class MetricCard(_Declared):
+    """A metric the task reports, under the label readers know."""
+
+    id: str = Field(pattern=r"^[^.\s]+\.\S+$")
+    """`<target>.<definition>`: the id fixes what is computed, on what, and how it is pooled."""
+    label: str
+
+    @property
+    def target(self) -> str:
+        """Name of the target the metric is about."""
+        return self.id.split(".", 1)[0]
+
+    @property
+    def definition(self) -> str:
+        """The part of the id that `tape_bench.scoring` defines."""
+        return self.id.split(".", 1)[1]
+
+
+class LengthCard(_Declared):
+    """What is done with proteins longer than the model, or `longest`, allows."""
+
+    policy: LengthPolicy
+    longest: int | None = Field(default=None, ge=1)
+
+
+class SourceCard(_Declared):
+    """Where the data comes from and how its files are named."""
+
+    folder: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    """Folder, file prefix and tarball name: `<folder>/<folder>_<split>.lmdb`, `<folder>.tar.gz`."""
+    urls: tuple[str, ...] = ()
+    md5: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    """Digest of the official tarball; None where it is not publicly known."""
+    licence: str
+    homepage: str = ""
+    note: str = ""
+
+
+class TaskCard(_Declared):
+    """What a task measures, on which data, and how it is scored."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    version: str
+    """Changes when the card changes in a way that can change a figure."""
+    title: str
+    summary: str
+    kind: Kind
+    head: str
+    """Default head."""
+    pool: Literal["residues", "mean", "first"]
+    """Default pooling of representations."""
+    headline: str
+    """The test split whose primary metric stands in tables."""
+    primary: str
+    """Metric id that stands in tables."""
+    targets: tuple[Target, ...] = Field(min_length=1)
+    splits: dict[str, SplitCard]
+    metrics: tuple[MetricCard, ...] = Field(min_length=1)
+    length: LengthCard
+    source: SourceCard
+    citations: tuple[str, ...] = ()
+    """Keys of `tasks/citations.bib`."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        faults = []
+        roles = [split.role for split in self.splits.values()]
+        for role in ("train", "valid"):
+            if roles.count(role) != 1:
+                faults.append(f"needs exactly one split of role {role}, has {roles.count(role)}")
+        tests = [name for name, split in self.splits.items() if split.role == "test"]
+        if self.headline not in tests:
+            faults.append(f"headline {self.headline!r} is not a test split (those are {tests})")
+        ids = [metric.id for metric in self.metrics]
+        if len(set(ids)) < len(ids):
+            faults.append("a metric id stands twice")
+        if self.primary not in ids:
+            faults.append(f"primary metric {self.primary!r} is not among the metrics")
+        names = [target.name for target in self.targets]
+        faults += [
+            f"metric {metric.id!r} is about {metric.target!r}, which is no target ({names})"
+            for metric in self.metrics
+            if metric.target not in names
+        ]
+        needs_classes = self.kind in ("token_class", "sequence_class")
+        faults += [
+            f"target {target.name!r} {'needs' if needs_classes else 'cannot have'} classes"
+            for target in self.targets
+            if (target.classes is not None) != needs_classes
+        ]
+        if self.kind in ("token_class", "residue_pair") and self.pool != "residues":
+            faults.append(f"kind {self.kind} needs pool 'residues', not {self.pool!r}")
+        if self.targets[0].optional:
+            faults.append("the first target cannot be optional")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the card's content, independent of layout and comments."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def split_of(self, role: Role) -> str:
+        """Return the name of the first split with this role."""
+        return next(name for name, split in self.splits.items() if split.role == role)
+
+    def target(self, name: str) -> Target:
+        """Return the target of this name."""
+        return next(target for target in self.targets if target.name == name)
+
+
+class Measurement(_Declared):
+    """How a paper measured one task, and whether the figure may stand beside ours."""
+
+    metric: str
+    """Our id of the metric the figure is, or the published wording where none fits."""
+    protocol: str
+    split: str
+    comparable: bool
+    reason: str = ""
+    """Why it is not comparable, or what to bear in mind."""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if not self.comparable and not self.reason:
+            raise ValueError("a figure that is not comparable needs a reason")
+        return self
+
+
+class BaselineRow(_Declared):
+    """One published model: its figures by task."""
+
+    model: str
+    figures: dict[str, float]
+    note: str = ""
+
+
+class BaselineTable(_Declared):
+    """What one paper or repository published."""
+
+    name: str
+    title: str
+    citation: str
+    """Key of `tasks/citations.bib`."""
+    source: str
+    """Where exactly the figures stand."""
+    measured: dict[str, Measurement]
+    rows: tuple[BaselineRow, ...]
+
+    @model_validator(mode="after")
+    def _every_figure_is_explained(self) -> Self:
+        faults = [
+            f"{row.model}: figure for {task!r}, but [measured.{task}] is missing"
+            for row in self.rows
+            for task in row.figures
+            if task not in self.measured
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def read_task(path: Path) -> TaskCard:
+    """Read one task card. Raises CardError listing all its faults."""
+    return _read(path, TaskCard)
+
+
+def read_baseline(path: Path) -> BaselineTable:
+    """Read one baseline table. Raises CardError listing all its faults."""
+    return _read(path, BaselineTable)
+
+
+_Declaration = TypeVar("_Declaration", bound=_Declared)
+
+
+def _read(path: Path, kind: type[_Declaration]) -> _Declaration:
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CardError(f"cannot read the card: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise CardError("the card is not UTF-8 text", where=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"not valid TOML: {error}", where=str(path)) from error
+    try:
+        return kind.model_validate(declared)
+    except ValidationError as error:
+        faults = [
+            f"  - {'.'.join(str(part) for part in fault['loc']) or 'card'}: "
+            + fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors()
+        ]
+        raise CardError(
+            f"{len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(faults),
+            where=str(path),
+            fix="correct these entries; CONTRIBUTING.md shows a whole card",
+        ) from error

@@ -1,0 +1,92 @@
+"""The command line: one module a verb, imported only when its verb is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from tape_bench.errors import TapeBenchError
+
+VERBS = {
+    "run": "score a model on tasks",
+    "tasks": "what is measured: splits, metrics and their definitions",
+    "models": "what can be scored",
+    "data": "fetch, verify and look at the data sets",
+    "embed": "write the vectors of your own proteins to a file",
+    "perplexity": "how well a model guesses hidden residues: was its checkpoint read rightly?",
+    "report": "the leaderboard, in the terminal or as Markdown, CSV, LaTeX, JSON or a web page",
+    "plot": "pictures of where a model wins",
+    "compare": "is the difference between two runs real?",
+    "check": "a gate for CI: fail when a figure got worse, and only then",
+    "history": "one figure over time",
+    "schema": "the JSON Schema of run records",
+    "doctor": "what this machine has: cores, memory, GPUs, kernels, data, disk",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module when the verb is used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the verbs in the order of the help text."""
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import one verb."""
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"tape_bench.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or name the nearest ones."""
+        from tape_bench.errors import unknown_name
+
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+            raise unknown_name("command", arguments[0], VERBS)
+        return super().resolve_command(context, arguments)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs from the table above, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tape-bench")
+def program() -> None:
+    """Score protein language models on the five TAPE tasks.
+
+    \b
+    A first look, on built-in simulated data (about a minute):
+        tape-bench run onehot --data sample
+    On real data:
+        tape-bench data fetch
+        tape-bench run onehot
+
+    Every option can also be set by the environment variable its help names.
+    """
+
+
+def main() -> None:
+    """Run the program; turn errors a user can put right into one message and an exit code."""
+    try:
+        code = program.main(standalone_mode=False)
+    except TapeBenchError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted: nothing is half-written; the same command goes on", err=True)
+        code = 2
+    except BrokenPipeError:
+        # `tape-bench tasks | head`: the reader has gone, which is no fault.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

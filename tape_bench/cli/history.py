@@ -1,0 +1,116 @@
+"""`tape-bench history`: one figure over commits and versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tape_bench.cli.options import json_option, option
+
+if TYPE_CHECKING:
+    from tape_bench.report.history import Entry
+
+
+@click.command(name="history")
+@click.argument("task")
+@click.argument("model")
+@click.argument("records", nargs=-1, type=click.Path(path_type=Path))
+@option("--metric", metavar="ID", help="Default: the task's primary metric.")
+@option("--split", metavar="NAME", help="Default: the task's headline split.")
+@option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw it, too: .png or .svg.",
+)
+@json_option
+def command(
+    task: str,
+    model: str,
+    records: tuple[Path, ...],
+    metric: str | None,
+    split: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Show a metric of MODEL on TASK over RECORDS (files or folders; default: results/).
+
+    A results folder holds one record for each setting; to follow a figure over commits, keep the
+    results of each commit in a folder of its own and give them all.
+
+    \b
+    Examples:
+        tape-bench history fluorescence onehot runs/*/
+        tape-bench history contact onehot runs/ --plot history.svg
+    """  # fmt: skip
+    from tape_bench import places, registry
+    from tape_bench.errors import RecordError, UsageError, unknown_name
+    from tape_bench.report import gather, history
+    from tape_bench.report.plots import save
+
+    card = registry.task(task)
+    if metric and metric not in {known.id for known in card.metrics}:
+        raise unknown_name("metric", metric, [known.id for known in card.metrics])
+    if split and split not in card.splits:
+        raise unknown_name("split", split, card.splits)
+    if plot and plot.suffix not in (".png", ".svg"):
+        raise UsageError(f"cannot draw {plot.suffix or plot.name} files", fix="use .png or .svg")
+    found = gather.gather(records or (places.results(),))
+    for warning in gather.warnings(found):
+        click.echo(f"note: {warning}", err=True)
+    chosen = metric or card.primary
+    entries = history.history(found.filed, card.name, model, chosen, split or card.headline)
+    if not entries:
+        raise RecordError(
+            f"there is no record of {model} on {card.name}",
+            where=", ".join(str(place) for place in records) or str(places.results()),
+            fix="`tape-bench report` lists the models there are",
+        )
+    if plot:
+        title = f"{model}, {card.name}, {split or card.headline}"
+        label = next(known.label for known in card.metrics if known.id == chosen)
+        picture = dataclasses.replace(history.plot(entries, title, label), name=plot.stem)
+        for path in save(picture, plot.parent, (plot.suffix[1:],)):
+            click.echo(f"wrote {path}", err=True)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
+    else:
+        _print(entries)
+
+
+def _print(entries: list[Entry]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tape_bench.report.wording import DASH, number, plain
+
+    def shown(value: float | None, sign: str = "") -> str:
+        return DASH if value is None else number(value, 3, sign)
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for title in ("started", "version", "commit", "protocol", "data"):
+        table.add_column(title, overflow="fold")
+    for title in ("value", "95 % interval", "change"):
+        table.add_column(title, justify="right")
+    table.add_column("", overflow="fold")
+    for entry in entries:
+        commit = (entry.commit or DASH)[:7] + ("*" if entry.dirty else "")
+        interval = DASH if entry.low is None else f"{shown(entry.low)} – {shown(entry.high)}"
+        table.add_row(
+            *(Text(plain(t)) for t in (entry.started, entry.version, commit)),
+            *(Text(plain(t)) for t in (entry.protocol, entry.data)),
+            shown(entry.value),
+            interval,
+            shown(entry.change, "+"),
+            Text(plain(entry.remark or "")),
+        )
+    console = Console()
+    console.print(table)
+    if any(entry.dirty for entry in entries):
+        console.print(Text("* the checkout had changes that were not committed", style="dim"))

@@ -1,0 +1,57 @@
+"""Options that behave alike in every verb: each has an environment variable, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """Declare an option that can also be set as `TAPE_BENCH_<NAME>`."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = "TAPE_BENCH_" + long.split("/")[0].removeprefix("--").replace("-", "_").upper()
+    settings.setdefault("envvar", variable)
+    settings.setdefault("show_envvar", True)
+    return click.option(*names, **settings)
+
+
+def data_option(command: Command) -> Command:
+    """Add `--data`: where the records are."""
+    return option(
+        "--data",
+        metavar="PLACE",
+        help="A data root, a folder of TAPE tarballs, or 'sample' for the built-in simulated "
+        "data. Default: the folder that `tape-bench data fetch` fills.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`: print for programs instead of people."""
+    return option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def model_options(command: Command) -> Command:
+    """Add what can be said of how a model is read."""
+    for add in reversed(
+        [
+            option("--dtype", help="Precision: float32, bfloat16 or float16."),
+            option("--device", help="Where the network runs, e.g. cpu or cuda:0."),
+            option("--layer", type=int, help="Read the state after this layer. Default: the last."),
+            option(
+                "--reading",
+                help="ProteinLM: 'megatron' as pre-trained (default), or 'fork' as the published "
+                "TAPE fork ran it.",
+            ),
+            option("--special-tokens", help="ProteinLM: 'cls' or 'cls_sep'; goes with --reading."),
+            option("--qkv-order", help="ProteinLM: v0, v1 or v2, against what the file says."),
+            option("--heads", type=int, help="ProteinLM: where the file does not say."),
+            option("--gelu", help="ProteinLM: 'tanh' or 'erf', where the file does not say."),
+            option("--layernorm-eps", type=float, help="ProteinLM: where the file does not say."),
+        ]
+    ):
+        command = add(command)
+    return command

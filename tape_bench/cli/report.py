@@ -1,0 +1,112 @@
+"""`tape-bench report`: the leaderboard, in the terminal or in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tape_bench.cli.options import option
+from tape_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from tape_bench.report.table import Leaderboard
+
+FORMATS = ("terminal", "markdown", "csv", "latex", "json", "html")
+
+
+@click.command(name="report")
+@click.argument("records", nargs=-1, type=click.Path(path_type=Path))
+@option(
+    "--format",
+    type=click.Choice(FORMATS),
+    help="Default: what the name of --output says, or terminal.",
+)
+@option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write to a file: .md, .csv, .tex, .json or .html.",
+)
+@option(
+    "--plots/--no-plots", default=True, show_default=True, help="Pictures inside the HTML page."
+)
+@option(
+    "--bibtex",
+    is_flag=True,
+    help="Print the citations of the data sets and baselines that appear, and nothing else.",
+)
+def command(
+    records: tuple[Path, ...],
+    format: str | None,
+    output: Path | None,
+    plots: bool,
+    bibtex: bool,
+) -> None:
+    """Set RECORDS (files or folders; default: results/) beside the published figures.
+
+    \b
+    Examples:
+        tape-bench report
+        tape-bench report results/ -o leaderboard.html
+        tape-bench report results/onehot --format latex
+        tape-bench report --bibtex > citations.bib
+    """  # fmt: skip
+    from tape_bench import places, registry
+    from tape_bench.report import citations, formats, gather, leaderboard
+
+    found = gather.gather(records or (places.results(),))
+    cards = {name: registry.task(name) for name in registry.task_names()}
+    board = leaderboard.build(
+        found.records, registry.baselines(), cards, warnings=gather.warnings(found)
+    )
+    if bibtex:
+        _write(citations.bibtex(board.citations, registry.citations()), output)
+        return
+    chosen = format or (formats.of_file(output) if output else "terminal")
+    if chosen is None:
+        raise UsageError(
+            f"no format is known by the ending of {output}",
+            fix="use .md, .csv, .tex, .json or .html, or say --format",
+        )
+    if chosen == "terminal":
+        _print(board, output)
+    elif chosen == "html":
+        from tape_bench.report.formats import page
+
+        _write(page.render(board, _figures(board) if plots else ()), output)
+    else:
+        _write(formats.render(board, chosen), output)
+
+
+def _figures(board: Leaderboard) -> list[tuple[str, bytes]]:
+    from tape_bench.report import plots
+
+    return [(plot.caption, plots.svg(plot)) for plot in plots.of_leaderboard(board)]
+
+
+def _print(board: Leaderboard, output: Path | None) -> None:
+    import io
+
+    from rich.console import Console
+
+    from tape_bench.report.render import terminal
+
+    if output is None:
+        terminal(board, Console())
+        return
+    text = io.StringIO()
+    terminal(board, Console(file=text, width=120))
+    _write(text.getvalue(), output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    from tape_bench.storage import replace
+
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    replace(output, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    click.echo(f"wrote {output}", err=True)

@@ -1,0 +1,197 @@
+"""`tape-bench run`: score a model, and see it beside the published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tape_bench.cli.options import data_option, json_option, model_options, option
+from tape_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from tape_bench.evaluate import Outcome
+    from tape_bench.models.embedder import Embedder
+    from tape_bench.plan import RunPlan, Settings
+
+
+@click.command(name="run")
+@click.argument("model")
+@option(
+    "-t",
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="TASK",
+    help="A task name or the path of a card; may be repeated. Default: all the model serves.",
+)
+@option(
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="SPLIT",
+    help="Score only this test split; may be repeated.",
+)
+@option("--head", metavar="NAME", help="'linear', 'tape' (TAPE's own), …; default: the card's.")
+@option(
+    "--protocol",
+    default="probe",
+    show_default=True,
+    help="How a head gets from representations to predictions.",
+)
+@data_option
+@option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where records go. Default: results/ in the current folder.",
+)
+@option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="N[,N…]",
+    help="One head is trained for each; figures are means over them.",
+)
+@option(
+    "--limit",
+    type=int,
+    metavar="N",
+    help="Use the first N records of each split only: a trial, not a figure to publish.",
+)
+@option(
+    "--length-policy",
+    type=click.Choice(["error", "skip", "truncate", "window"]),
+    help="What happens to proteins longer than the model reads. Default: the card's.",
+)
+@option(
+    "--longest",
+    type=int,
+    metavar="RESIDUES",
+    help="Longest protein to read. Default: the model's own limit.",
+)
+@model_options
+@option("--rerun", is_flag=True, help="Compute again even where a complete record exists.")
+@option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
+@json_option
+@option("--quiet", is_flag=True, help="No progress bars and no table; only errors.")
+def command(
+    model: str,
+    tasks: tuple[str, ...],
+    seeds: str,
+    rerun: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Score MODEL on the TAPE tasks and print a leaderboard.
+
+    MODEL is a family such as `onehot`, or `family:argument`; `tape-bench models` lists them.
+    A task that is complete already is not computed again; an interrupted run goes on.
+
+    \b
+    Examples:
+        tape-bench run onehot --data sample
+        tape-bench run onehot -t fluorescence -t stability --seeds 0,1,2
+        tape-bench run onehot --data downloads/ --head linear --dry-run
+    """  # fmt: skip
+    from tape_bench.evaluate import run_tasks
+    from tape_bench.models import load_model
+    from tape_bench.plan import Settings
+
+    setting_names = Settings.__dataclass_fields__
+    settings = Settings.of(
+        {name: value for name, value in options.items() if name in setting_names and value != ()}
+        | {"seeds": _seeds(seeds)}
+    )
+    embedder = load_model(
+        model, **{name: value for name, value in options.items() if name not in setting_names}
+    )
+    if dry_run:
+        _print_plans(embedder, tasks, settings, as_json)
+        return
+    from tape_bench.cli.progress import watching
+
+    with watching(quiet) as watch:
+        outcomes = []
+        for outcome in run_tasks(embedder, tasks, settings, rerun=rerun, watch=watch):
+            watch.end(outcome.task, _how_it_ended(outcome))
+            outcomes.append(outcome)
+    _print_outcomes(outcomes, settings, as_json, quiet)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"seeds must be whole numbers, not {text!r}", fix="e.g. --seeds 0,1,2"
+        ) from None
+
+
+def _how_it_ended(outcome: Outcome) -> str:
+    if outcome.error:
+        return "failed"
+    return "already complete" if outcome.reused else "complete"
+
+
+def _print_plans(model: Embedder, tasks: Sequence[str], settings: Settings, as_json: bool) -> None:
+    import json
+
+    from tape_bench.evaluate import complete_record
+    from tape_bench.plan import plan, tasks_for
+
+    plans = [plan(task, model.identity, settings) for task in tasks or tasks_for(model.identity)]
+    if as_json:
+        shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
+        click.echo(json.dumps(shown, indent=1))
+        return
+    for planned in plans:
+        click.echo(_describe(planned, complete_record(planned.path) is not None))
+
+
+def _describe(planned: RunPlan, complete: bool) -> str:
+    counts = ", ".join(f"{name} {len(planned.data[name])}" for name in planned.data)
+    resolved = ", ".join(f"{k}={v}" for k, v in planned.record().protocol.resolved.items())
+    return "\n".join(
+        [
+            click.style(planned.card.name, bold=True),
+            f"  data      {planned.data.source}, {planned.data.status}: {planned.data.reason}",
+            f"  records   {counts}",
+            f"  protocol  {planned.settings.protocol}: {resolved}",
+            f"  scored    {', '.join(planned.tests)}; seeds {planned.settings.seeds}",
+            f"  run key   {planned.run_key}",
+            f"  record    {planned.path}" + (" (complete: would be reused)" if complete else ""),
+        ]
+    )
+
+
+def _print_outcomes(
+    outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
+) -> None:
+    import json
+
+    records = [outcome.record for outcome in outcomes if outcome.record]
+    if as_json:
+        click.echo(json.dumps([json.loads(r.model_dump_json()) for r in records], indent=1))
+    elif not quiet and records:
+        from rich.console import Console
+
+        from tape_bench import registry
+        from tape_bench.report import leaderboard, render
+
+        cards = {record.task.id: registry.task(record.task.id) for record in records}
+        console = Console()
+        render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
+        console.print("records:")
+        for outcome in outcomes:
+            if outcome.path:
+                console.print(f"  {outcome.path}", soft_wrap=True, highlight=False, markup=False)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        click.echo(f"error: {outcome.task}: {outcome.error}", err=True)
+    if failed:
+        raise SystemExit(max(outcome.error.exit_code for outcome in failed if outcome.error))

@@ -1,0 +1,78 @@
+"""Digests of files, remembered for as long as a file stays the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tape_bench.errors import DataError, StorageError
+from tape_bench.storage import replace
+
+BLOCK = 1 << 20
+"""Bytes read at once."""
+
+_SETTLED_SECONDS = 2.0
+"""A file changed more recently may change again without its time stamp showing it."""
+
+_REMEMBERED = re.compile(r"([0-9a-f]{32}) ([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """What a file's content hashes to."""
+
+    md5: str
+    """What TAPE's mirrors and other projects publish."""
+    sha256: str
+
+
+def digest_of(file: Path, cache: Path) -> FileDigest:
+    """Return a file's digests, read from the cache where the file has not changed since.
+
+    Args:
+        file: any file.
+        cache: cache root; digests are kept by path, size, times and inode.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        stat = file.stat()
+        changed = max(stat.st_mtime, stat.st_ctime)
+        times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+        identity = f"{file.absolute()} {stat.st_size} {times} {stat.st_dev} {stat.st_ino}"
+        memo = cache / "digests" / hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
+        known = _recall(memo)
+        if known is not None:
+            return known
+        found = read_digest(file)
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror}", where=str(file)) from error
+    if time.time() - changed > _SETTLED_SECONDS:
+        # A cache that cannot be written costs time, nothing else.
+        with contextlib.suppress(StorageError):
+            replace(memo, lambda path: path.write_text(f"{found.md5} {found.sha256}"))
+    return found
+
+
+def read_digest(file: Path) -> FileDigest:
+    """Hash a file's content, both ways in one pass."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            md5.update(block)
+            sha256.update(block)
+    return FileDigest(md5.hexdigest(), sha256.hexdigest())
+
+
+def _recall(memo: Path) -> FileDigest | None:
+    try:
+        remembered = _REMEMBERED.fullmatch(memo.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return FileDigest(*remembered.groups()) if remembered else None

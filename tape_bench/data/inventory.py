@@ -1,0 +1,85 @@
+"""What data there are: by task and split, beside what TAPE's own files hold."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tape_bench import places
+from tape_bench.cards import TaskCard
+from tape_bench.data import sources
+from tape_bench.data.examples import load_task
+from tape_bench.data.status import Status
+from tape_bench.errors import DataError
+from tape_bench.storage import storage_error
+
+
+@dataclass(frozen=True)
+class SplitInventory:
+    """One split, as found and as TAPE has it."""
+
+    name: str
+    records: int | None
+    """Records found; None where the split is not there."""
+    declared: int
+    """Records of TAPE's own file."""
+    digest: str | None
+    """SHA-256 of the records found, as cards declare it."""
+
+
+@dataclass(frozen=True)
+class TaskInventory:
+    """One task's data at a data place."""
+
+    task: str
+    source: str | None
+    """Name of the data root or tarball; None where there is nothing."""
+    status: Status | None
+    """None where there is nothing, or nothing that can be opened."""
+    reason: str
+    splits: tuple[SplitInventory, ...] = ()
+    faults: tuple[str, ...] = ()
+    """What is wrong with the files."""
+
+
+def status(cards: Iterable[TaskCard], place: Path) -> list[TaskInventory]:
+    """List what data there are for these tasks, trusting what was read before."""
+    return [_take_stock(card, place, places.cache()) for card in cards]
+
+
+def verify(cards: Iterable[TaskCard], place: Path) -> list[TaskInventory]:
+    """Read and check every record again, and compare every file with what was unpacked.
+
+    Raises:
+        StorageError: no room to work in.
+    """
+    try:
+        places.cache().mkdir(parents=True, exist_ok=True)
+        # An empty cache: nothing of what was read before is believed.
+        with tempfile.TemporaryDirectory(dir=places.cache(), prefix="verify-") as empty:
+            return [_take_stock(card, place, Path(empty)) for card in cards]
+    except OSError as error:
+        raise storage_error(error, places.cache()) from error
+
+
+def _take_stock(card: TaskCard, place: Path, cache: Path) -> TaskInventory:
+    if not place.exists() or sources.find(card, place) is None:
+        return TaskInventory(card.name, None, None, "no data")
+    try:
+        source = sources.locate(card, place, cache)
+        changes = source.receipt.changes(source.folder, cache) if source.receipt else []
+        data = load_task(card, place, cache=cache)
+    except DataError as error:
+        return TaskInventory(card.name, place.name, None, "broken", faults=(str(error),))
+    splits = tuple(
+        SplitInventory(
+            name,
+            data[name].n_total if name in data else None,
+            declared.records,
+            data[name].digest if name in data else None,
+        )
+        for name, declared in card.splits.items()
+    )
+    return TaskInventory(card.name, data.source, data.status, data.reason, splits, tuple(changes))

@@ -1,0 +1,1 @@
+"""Every distinct sequence of a run turned into a representation, once."""

@@ -1,0 +1,169 @@
+"""Vectors of a FASTA file written to a file of their own: streamed, and resumable.
+
+The proteins are taken in chunks of about `CHUNK_RESIDUES`, each embedded with its sequences
+sorted by length. Finished chunks wait in the folder `OUT.work`, together with the plan: which
+model, which proteins, which pooling. When all are there they are put together under a temporary
+name, moved into place, and the folder goes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tape_bench.data.fasta import read_fasta
+from tape_bench.engine.embed import Progress, Representations, represent
+from tape_bench.engine.proteins import Proteins, survey
+from tape_bench.engine.vector_files import Vectors, format_of
+from tape_bench.errors import DataError, UsageError
+from tape_bench.models.embedder import Embedder, Pool
+from tape_bench.results.provenance import version
+from tape_bench.storage import replace
+
+CHUNK_RESIDUES = 1 << 16
+"""Residues kept in memory at once, and lost at most when a run is interrupted."""
+
+
+def write_vectors(
+    model: Embedder, fasta: Path, out: Path, pool: Pool, progress: Progress | None = None
+) -> Proteins:
+    """Embed every protein of a FASTA file and write the vectors, in the order of the file.
+
+    Args:
+        model: any Embedder.
+        fasta: the proteins.
+        out: the file to write; its ending says how: `.npz`, `.safetensors` or `.parquet`.
+        pool: one vector a residue, or one a protein.
+        progress: called with residues done and residues to do, not counting those that an
+            interrupted run has left finished.
+
+    Returns:
+        What was embedded.
+
+    Raises:
+        UsageError: the ending is unknown, `out` exists, or `OUT.work` is about something else.
+        DataError, ModelError: the proteins cannot be read, by us or by the model.
+        StorageError: no room, or no permission.
+    """
+    write = format_of(out)
+    if out.exists():
+        raise UsageError(
+            "the output exists already", where=str(out), fix="remove it, or choose another name"
+        )
+    proteins = survey(fasta, model.identity)
+    about = _plan(model, proteins, pool)
+    work = out.with_name(out.name + ".work")
+    _claim(work, about)
+    parts = [(chunk, work / f"{number:06}.f32") for number, chunk in enumerate(_chunks(proteins))]
+    _compute_missing(model, proteins, pool, parts, progress)
+    vectors = Vectors(
+        ids=proteins.ids,
+        rows=proteins.lengths if pool == "residues" else None,
+        hidden=model.identity.hidden_size,
+        parts=parts,
+        about=json.dumps(about),
+    )
+    replace(out, lambda path: write(path, vectors))
+    shutil.rmtree(work)
+    return proteins
+
+
+def _plan(model: Embedder, proteins: Proteins, pool: Pool) -> dict[str, Any]:
+    """Say everything the vectors depend on; where a checkpoint lies is no part of it."""
+    identity = dataclasses.asdict(model.identity)
+    del identity["spec"]
+    return {
+        "model": identity,
+        "proteins": proteins.digest,
+        "pool": pool,
+        "chunk_residues": CHUNK_RESIDUES,
+        "tape_bench": version("tape-bench"),
+    }
+
+
+def _claim(work: Path, plan: dict[str, Any]) -> None:
+    """Begin in a new folder, or go on in one that an interrupted run of the same plan left."""
+    file = work / "plan.json"
+    # As it will be read back: tuples become lists on the way.
+    plan = json.loads(json.dumps(plan))
+    if not work.exists():
+        replace(file, lambda path: path.write_text(json.dumps(plan, indent=1)))
+        return
+    try:
+        left: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        raise UsageError(
+            "in the way: not a folder that an interrupted run has left",
+            where=str(work),
+            fix="move it, or choose another output",
+        ) from None
+    others = [name for name in plan if left.get(name) != plan[name]]
+    if others:
+        raise UsageError(
+            f"an interrupted run with another {' and '.join(others)} has left its vectors here",
+            where=str(work),
+            fix="repeat that run to finish it, remove the folder, or choose another output",
+        )
+
+
+def _chunks(proteins: Proteins) -> list[slice]:
+    """Share the proteins out, in order; one longer than a chunk has its own."""
+    chunks, start, residues = [], 0, 0
+    for index, length in enumerate(proteins.lengths.tolist()):
+        if residues and residues + length > CHUNK_RESIDUES:
+            chunks.append(slice(start, index))
+            start, residues = index, 0
+        residues += length
+    return [*chunks, slice(start, len(proteins.ids))]
+
+
+def _compute_missing(
+    model: Embedder,
+    proteins: Proteins,
+    pool: Pool,
+    parts: Sequence[tuple[slice, Path]],
+    progress: Progress | None,
+) -> None:
+    missing = {chunk.start for chunk, part in parts if not part.exists()}
+    residues = {chunk.start: int(proteins.lengths[chunk].sum()) for chunk, _ in parts}
+    done, total = 0, sum(residues[start] for start in missing)
+    sequences = _sequences(proteins)
+    for chunk, part in parts:
+        batch = list(islice(sequences, chunk.stop - chunk.start))
+        if chunk.start not in missing:
+            continue
+        within = progress and partial(_shift, progress, done, total)
+        with represent(model, batch, pool, progress=within) as found:
+            replace(part, partial(_dump, found, batch))
+        done += residues[chunk.start]
+        if progress is not None:
+            progress(done, total)
+
+
+def _shift(progress: Progress, before: int, total: int, done: int, chunk: int) -> None:
+    """Report progress within a chunk as progress of the whole."""
+    if done < chunk:
+        progress(before + done, total)
+
+
+def _sequences(proteins: Proteins) -> Iterator[str]:
+    for (id, sequence), known, length in zip(
+        read_fasta(proteins.fasta), proteins.ids, proteins.lengths, strict=True
+    ):
+        if id != known or len(sequence) != length:
+            raise DataError(
+                "the file changed while it was read", where=str(proteins.fasta), fix="try again"
+            )
+        yield sequence
+
+
+def _dump(found: Representations, sequences: Sequence[str], path: Path) -> None:
+    with path.open("wb") as file:
+        for sequence in sequences:
+            file.write(found[sequence].astype("<f4", copy=False).data)

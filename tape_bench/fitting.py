@@ -1,0 +1,123 @@
+"""From examples to predictions: represent every distinct sequence once, train every head.
+
+A head that has been trained is kept at once in the run's work folder, so that an interrupted
+run goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tape_bench import registry
+from tape_bench.data.examples import Split
+from tape_bench.engine.embed import Representations, represent
+from tape_bench.models.embedder import Embedder
+from tape_bench.plan import RunPlan
+from tape_bench.results import store
+from tape_bench.scoring import archive
+from tape_bench.scoring.predictions import Predictions
+from tape_bench.storage import replace
+from tape_bench.watch import Watch
+
+
+@dataclass
+class Fitted:
+    """Predictions by target and split, then seed; and how they came about."""
+
+    predictions: dict[tuple[str, str], dict[int, Predictions]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    """Targets that could not be trained, with the reason."""
+    selected: dict[str, Any] = field(default_factory=dict)
+    """What was chosen on the validation split, by `target/seed`."""
+    seconds: dict[str, float] = field(default_factory=lambda: {"represent": 0.0, "fit": 0.0})
+    residues: int = 0
+    """Residues represented in this run."""
+
+
+def fit(plan: RunPlan, examples: Mapping[str, Split], model: Embedder, watch: Watch) -> Fitted:
+    """Train a head for every target and seed, and predict the validation and test splits."""
+    fitted = Fitted()
+    train, valid = plan.card.split_of("train"), plan.card.split_of("valid")
+    work = store.work_path(plan.path)
+    waiting: list[tuple[str, int]] = []
+    for target in plan.card.targets:
+        lacking = [name for name in (train, valid) if not examples[name].has(target.name)]
+        if lacking:
+            fitted.absent[target.name] = f"the {lacking[0]} records carry no {target.field}"
+            continue
+        for seed in plan.settings.seeds:
+            if not _resume(work, plan, target.name, seed, fitted):
+                waiting.append((target.name, seed))
+    if not waiting:
+        return fitted
+    with _represent(plan, examples, model, watch, fitted) as representations:
+        started = time.perf_counter()
+        for target_name, seed in waiting:
+            _train(plan, examples, representations, target_name, seed, watch, work, fitted)
+        fitted.seconds["fit"] = time.perf_counter() - started
+    return fitted
+
+
+def _represent(
+    plan: RunPlan, examples: Mapping[str, Split], model: Embedder, watch: Watch, fitted: Fitted
+) -> Representations:
+    started = time.perf_counter()
+    sequences = dict.fromkeys(s for split in examples.values() for s in split.sequences)
+    fitted.residues = sum(map(len, sequences))
+    representations = represent(
+        model,
+        sequences,
+        plan.steps.pool,
+        window=plan.longest if plan.policy == "window" else None,
+        progress=lambda done, total: watch.progress("represent", done, total, "residues"),
+    )
+    fitted.seconds["represent"] = time.perf_counter() - started
+    return representations
+
+
+def _train(
+    plan: RunPlan,
+    examples: Mapping[str, Split],
+    representations: Representations,
+    target_name: str,
+    seed: int,
+    watch: Watch,
+    work: Path,
+    fitted: Fitted,
+) -> None:
+    target = plan.card.target(target_name)
+    carrying = {name: split for name, split in examples.items() if split.has(target_name)}
+    phase = f"train {target_name}, seed {seed}"
+    trained = registry.protocol(plan.settings.protocol).train(
+        plan.steps,
+        target,
+        carrying,
+        representations,
+        seed,
+        progress=lambda done, total: watch.progress(phase, done, total, "epochs"),
+    )
+    for name, predictions in trained.predictions.items():
+        assert set(predictions.ids) == set(carrying[name].ids), "every example, and no other"
+        fitted.predictions.setdefault((target_name, name), {})[seed] = predictions
+    fitted.selected[f"{target_name}/{seed}"] = trained.selected
+    kept = {(target_name, name): {seed: p} for name, p in trained.predictions.items()}
+    selected = json.dumps(trained.selected)
+    place = work / f"{target_name}-{seed}"
+    replace(place.with_suffix(".npz"), lambda temporary: archive.save(temporary, kept))
+    # The account comes last: a head counts as kept only once both files are whole.
+    replace(place.with_suffix(".json"), lambda temporary: temporary.write_text(selected))
+
+
+def _resume(work: Path, plan: RunPlan, target_name: str, seed: int, fitted: Fitted) -> bool:
+    place = work / f"{target_name}-{seed}"
+    if not place.with_suffix(".json").is_file():
+        return False
+    fitted.selected[f"{target_name}/{seed}"] = json.loads(place.with_suffix(".json").read_text())
+    for key, by_seed in archive.load(place.with_suffix(".npz"), plan.card.kind).items():
+        fitted.predictions.setdefault(key, {}).update(by_seed)
+    return True

@@ -1,0 +1,1 @@
+"""Heads: small networks on frozen representations, and the loop that trains them."""

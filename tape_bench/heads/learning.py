@@ -1,0 +1,160 @@
+"""From representations to predictions: standardise, train one head, apply it to any split."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tape_bench.cards import Kind, Target
+from tape_bench.data.examples import Split
+from tape_bench.heads.aligned import AlignedRidge
+from tape_bench.heads.batches import Batches, PairBatches, ProteinBatches, TokenBatches
+from tape_bench.heads.catalogue import FitConfig, HeadEntry
+from tape_bench.heads.fit import fit, seeded
+from tape_bench.heads.losses import LOSSES
+from tape_bench.heads.pair import PairLinear, PairProductDifference
+from tape_bench.heads.scaling import Scaling
+from tape_bench.scoring.contacts import pair_labels
+
+Representations = Mapping[str, NDArray[np.float32]]
+Progress = Callable[[int, int], None]
+
+
+class Learner(Protocol):
+    """A head on the representations of one task: taught once, then asked about any split."""
+
+    def learn(
+        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+    ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+        """Train; return what was selected on valid, and the losses of each epoch."""
+
+    def predict(self, split: Split) -> NDArray[np.float32]:
+        """Return the values of every item of the split, end to end."""
+
+
+def learner(kind: Kind, entry: HeadEntry, target: Target, known: Representations) -> Learner:
+    """Return the learner for a head."""
+    if entry.recipe is None:
+        return RidgeLearner(target, known)
+    return NetworkLearner(kind, entry.place, entry.recipe, target, known)
+
+
+class NetworkLearner:
+    """A head that is a torch module, trained step by step."""
+
+    def __init__(
+        self, kind: Kind, place: str, recipe: FitConfig, target: Target, known: Representations
+    ) -> None:
+        """Prepare to train the head at `module:Class` on these representations."""
+        self.kind = kind
+        self.place = place
+        self.recipe = recipe
+        self.target = target
+        self.known = known
+
+    def learn(
+        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+    ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+        """Train on one split, stop by the other."""
+        rows = (np.atleast_2d(self.known[sequence]) for sequence in train.sequences)
+        self._scaling = Scaling.of(rows)
+        if self.kind == "sequence_value":
+            values = targets_of(train, self.target)
+            self._centre, self._spread = float(np.mean(values)), float(np.std(values)) or 1.0
+        most = self.recipe.max_epochs
+        with seeded(seed):
+            self._head = self._new_head(train)
+            found = fit(
+                self._head,
+                self._batches(train),
+                self._batches(valid),
+                LOSSES[self.kind],
+                self.recipe,
+                seed,
+                progress and (lambda epoch, *_: progress(epoch, most)),
+            )
+        selected = {"epoch": found.epoch, "valid_loss": found.valid_loss}
+        return selected, list(found.history)
+
+    @torch.no_grad()
+    def predict(self, split: Split) -> NDArray[np.float32]:
+        """Return the values of every item of the split, end to end."""
+        self._head.eval()
+        batches = self._batches(split)
+        scores: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(split)
+        for batch in batches.in_order():
+            parts = batches.take_apart(batch, self._head(*batch.inputs))
+            for row, part in zip(batch.rows, parts, strict=True):
+                scores[row] = part.numpy()
+        values = np.concatenate(scores)
+        if self.kind == "sequence_value":
+            return values[:, 0] * np.float32(self._spread) + np.float32(self._centre)
+        return values
+
+    def _new_head(self, train: Split) -> nn.Module:
+        module, _, name = self.place.partition(":")
+        make = getattr(importlib.import_module(module), name)
+        hidden = len(self._scaling.mean)
+        if self.kind != "residue_pair":
+            head: nn.Module = make(hidden, self.target.classes or 1)
+            return head
+        pair_head: PairLinear | PairProductDifference = make(hidden)
+        labels = np.concatenate([pair_labels(c) for c in targets_of(train, self.target)])
+        pair_head.start_at(float((labels == 1).sum() / max((labels >= 0).sum(), 1)))
+        return pair_head
+
+    def _batches(self, split: Split) -> Batches:
+        targets = targets_of(split, self.target)
+        if self.kind == "token_class":
+            return TokenBatches(
+                split.sequences, targets, self.known, self._scaling, self.recipe.batch
+            )
+        if self.kind == "residue_pair":
+            return PairBatches(split.sequences, targets, self.known, self._scaling)
+        features = self._scaling(np.stack([self.known[sequence] for sequence in split.sequences]))
+        if self.kind == "sequence_class":
+            return ProteinBatches(features, np.array(targets, np.int64), self.recipe.batch)
+        scaled = ((np.array(targets) - self._centre) / self._spread).astype(np.float32)
+        return ProteinBatches(features, scaled, self.recipe.batch)
+
+
+class RidgeLearner:
+    """The aligned ridge regression, which is solved and needs no seed."""
+
+    def __init__(self, target: Target, known: Representations) -> None:
+        """Prepare to solve for this target on the representations of residues."""
+        self.target = target
+        self.known = known
+        self._ridge = AlignedRidge()
+
+    def learn(
+        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+    ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+        """Solve on one split, choose the penalty by the other."""
+        self._ridge.fit(
+            self._proteins(train),
+            np.array(targets_of(train, self.target)),
+            self._proteins(valid),
+            np.array(targets_of(valid, self.target)),
+        )
+        if progress is not None:
+            progress(1, 1)
+        return {"alpha": self._ridge.alpha, "valid_loss": self._ridge.valid_loss}, []
+
+    def predict(self, split: Split) -> NDArray[np.float32]:
+        """Return the predicted value of every protein of the split."""
+        return self._ridge.predict(self._proteins(split)).astype(np.float32)
+
+    def _proteins(self, split: Split) -> list[NDArray[np.float32]]:
+        return [self.known[sequence] for sequence in split.sequences]
+
+
+def targets_of(split: Split, target: Target) -> list[Any]:
+    """Return what is known of each example."""
+    return [example.targets[target.name] for example in split]

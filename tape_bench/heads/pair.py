@@ -1,0 +1,91 @@
+"""Contact heads: a score for each pair of residues, from products of their representations.
+
+Written out, the features of all pairs fill `[residues, residues, 2 hidden]`. But a linear map of
+the products x_i * x_j is X diag(w) X^T, so nothing larger than the contact map itself is made.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DROPOUT = 0.5
+"""Share of features TAPE drops in training."""
+
+
+class PairLinear(nn.Module):
+    """Logistic regression on the products of two residues' channels."""
+
+    def __init__(self, hidden: int) -> None:
+        """Map `hidden` products to one logit; starts at zero, the problem has one minimum."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(hidden))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return contact logits `[..., residues, residues]` for `x` `[..., residues, hidden]`."""
+        return _weighted_products(x, self.weight) + self.bias
+
+    @torch.no_grad()
+    def start_at(self, rate: float) -> None:
+        """Begin at the share of pairs that are in contact, so that training need not find it."""
+        self.bias.fill_(_logit(rate))
+
+
+class PairProductDifference(nn.Module):
+    """TAPE's contact head: products and differences, one linear layer, made symmetric.
+
+    The difference of a pair changes sign when the pair is turned round, so in the symmetric
+    score it cancels; that half of the layer is kept only to hold TAPE's weights.
+
+    In training TAPE drops half of all features, for each pair anew. Here a product channel is
+    dropped for all pairs of a protein together, with the distribution that a symmetric pair of
+    TAPE's masks has ((m_ij + m_ji) / 2). The expected loss is the same, for it is a sum over
+    pairs; only its noise is larger. In TAPE's training the differences are noise of mean zero,
+    and as the loss is convex, best ignored: here they are.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        """Map `hidden` products and as many differences to two scores."""
+        super().__init__()
+        self.hidden = hidden
+        self.predict = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(2 * hidden, 2))
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """Return the scores of `no contact` and `contact`, `[..., residues, residues, 2]`."""
+        weight, bias = self._layer
+        products = weight[:, : self.hidden]
+        return torch.stack([_weighted_products(x, row) for row in products], dim=-1) + bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return contact logits `[..., residues, residues]` for `x` `[..., residues, hidden]`.
+
+        Of two classes only the difference of their scores matters to the probability.
+        """
+        weight, bias = self._layer
+        products = (weight[1] - weight[0])[: self.hidden]
+        if self.training:
+            masks = functional.dropout(torch.ones_like(products).expand(2, -1), DROPOUT)
+            products = products * masks.mean(dim=0)
+        return _weighted_products(x, products) + (bias[1] - bias[0])
+
+    @torch.no_grad()
+    def start_at(self, rate: float) -> None:
+        """Begin at the share of pairs that are in contact, so that training need not find it."""
+        _, bias = self._layer
+        bias.copy_(torch.tensor([0.0, _logit(rate)]))
+
+    @property
+    def _layer(self) -> tuple[Tensor, Tensor]:
+        linear = self.predict[1]
+        assert isinstance(linear, nn.Linear)
+        return linear.weight, linear.bias
+
+
+def _weighted_products(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight) @ x.transpose(-1, -2)
+
+
+def _logit(rate: float) -> float:
+    return float(torch.logit(torch.tensor(rate), eps=1e-4))

@@ -1,0 +1,45 @@
+"""Fused operations, one a file, each beside its plain torch reference.
+
+Tensors go in and come out. `tape_bench.kernels.dispatch` says who computes them.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from tape_bench.errors import UsageError
+from tape_bench.kernels import attention, dispatch
+from tape_bench.kernels.add_layer_norm import add_layer_norm
+from tape_bench.kernels.attention import varlen_attention
+from tape_bench.kernels.bias_gelu import bias_gelu, linear_gelu
+from tape_bench.kernels.pair_scores import pair_scores
+from tape_bench.kernels.segment_mean import segment_mean
+
+__all__ = [
+    "add_layer_norm",
+    "bias_gelu",
+    "linear_gelu",
+    "pair_scores",
+    "running",
+    "segment_mean",
+    "varlen_attention",
+]
+
+
+def running() -> dict[str, str]:
+    """Tell for each operation which implementation runs on this machine, and why.
+
+    An operation that cannot run as it was asked to is marked with `!`.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        fused, why = dispatch.choice(device)
+    except UsageError as error:
+        return {name: f"! {error.what}" for name in __all__ if name != "running"}
+    how = f"{'fused' if fused else 'reference'} ({why})"
+    answers = {name: how for name in __all__ if name != "running"}
+    if fused and attention.flash_attention():
+        answers["varlen_attention"] += (
+            f"; torch's flash attention from {attention.FLASH_FROM} tokens, reference in float32"
+        )
+    return answers

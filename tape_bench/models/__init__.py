@@ -1,0 +1,26 @@
+"""Model adapters: sequences in, representations out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tape_bench import registry
+from tape_bench.models.embedder import Embedder
+
+
+def load_model(spec: str, **options: Any) -> Embedder:
+    """Load a model by its spec, e.g. `onehot` or `proteinlm:checkpoints/iter_0123000`.
+
+    Args:
+        spec: `family` or `family:argument`; `tape-bench models` lists the families.
+        options: `dtype`, `device`, and what the family offers beside them.
+
+    Raises:
+        UsageError: no such family, or an option it does not know.
+        ModelError: the model cannot be loaded.
+    """
+    loader, argument = registry.model_loader(spec)
+    given = {name: value for name, value in options.items() if value is not None}
+    registry.check_options(spec, loader, given)
+    model: Embedder = loader(argument, **given)
+    return model

@@ -1,0 +1,94 @@
+"""What every model adapter promises: who it is, and sequences in, representations out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tape_bench.data.tokens import Vocabulary
+
+Pool = Literal["residues", "mean", "first"]
+Representation = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a model is: everything about it that can change a figure, and what readers ask for."""
+
+    spec: str
+    """What the user typed, e.g. `onehot` or `proteinlm:checkpoints/3b`."""
+    name: str
+    """Short name for tables and paths, e.g. `onehot` or `proteinlm-3b`."""
+    revision: str
+    """Version of the weights, or of the definition for a model without weights."""
+    weights_digest: str | None
+    """SHA-256 over the weights read; None for a model that has none."""
+    parameters: int
+    """Number of trained parameters; 0 for a control."""
+    hidden_size: int
+    """Width of one representation."""
+    longest_input: int | None
+    """Most residues one sequence may have; None where there is no limit."""
+    pretraining: tuple[str, ...] | None
+    """Data sets seen in pre-training: () means none at all, None means nobody knows."""
+    dtype: str = "float32"
+    """Precision the network computes in."""
+    layer: int | None = None
+    """Which hidden layer the representation is; None for the last (or for no layers)."""
+    reading: dict[str, str] = field(default_factory=dict)
+    """Further choices that change values: special tokens, GELU form, and so on."""
+    control: bool = False
+    """True for a baseline without pre-training that others are measured against."""
+    kinds: tuple[str, ...] | None = None
+    """Task kinds the model can serve; None for all."""
+    only_head: str | None = None
+    """The one head this model makes sense with; None for any."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A model adapter. Anything with these two members can be evaluated."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who the model is."""
+
+    def embed(self, sequences: Sequence[str], pool: Pool = "residues") -> list[Representation]:
+        """Represent sequences, in the order given, special tokens left out.
+
+        Args:
+            sequences: protein sequences in one-letter code, upper case.
+            pool: `residues` for one vector a residue, `mean` over residues, or `first`
+                for the model's first token.
+
+        Returns:
+            float32 arrays `[residues, hidden]` for `residues`, `[hidden]` otherwise.
+
+        Raises:
+            ModelError: a sequence is empty, longer than `longest_input`, or has letters
+                outside the vocabulary.
+        """
+
+
+@runtime_checkable
+class MaskedLanguageModel(Protocol):
+    """A model that can also say which token stands at a place: what `perplexity` needs."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens."""
+
+    def token_logits(self, token_ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Score every vocabulary entry at every residue.
+
+        Args:
+            token_ids: residues as token ids, masked ones already replaced, `[residues]` each;
+                special tokens are added by the model as it was pre-trained.
+
+        Returns:
+            Logits `[residues, vocabulary]` each, in the order given.
+        """

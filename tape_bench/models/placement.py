@@ -1,0 +1,51 @@
+"""Where a torch model computes, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from tape_bench.errors import ModelError, unknown_name
+
+_DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Choose a device by name: `cpu`, `cuda` or `cuda:N`; None for a GPU where there is one."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(
+            f"there is no device {name!r}", fix="choose cpu, cuda or cuda:N"
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"device {name!r} is not supported", fix="choose cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"this machine has no device {name!r}", fix="choose cpu")
+    return device
+
+
+def choose_dtype(name: str | None, device: torch.device, stored: torch.dtype) -> torch.dtype:
+    """Choose a precision by name; None for float32 on a CPU, on a GPU that of the checkpoint."""
+    if name is None:
+        return stored if device.type == "cuda" else torch.float32
+    dtype = dtype_named(name)
+    if name == "float16" and device.type == "cpu":
+        raise ModelError(
+            "float16 is four times slower than float32 on a CPU",
+            fix="choose float32, or bfloat16 for half the memory",
+        )
+    return dtype
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """Look a precision up by name. Raises UsageError where there is none such."""
+    if name not in _DTYPES:
+        raise unknown_name("dtype", name, _DTYPES)
+    return _DTYPES[name]

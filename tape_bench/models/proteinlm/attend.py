@@ -1,0 +1,40 @@
+"""Which tokens attend to which: the one thing that padded rows and packed sequences differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values `[..., tokens, heads, head]` to what each token gathers, same shape."""
+
+
+def attend_padded(mask: Tensor | None) -> Attend:
+    """Attend within rows `[batch, tokens]` to the tokens of the mask.
+
+    The mask stays boolean: thresholds and large negative numbers lose their meaning in half
+    precision, where TAPE-style masking silently lets padding in.
+    """
+    seen = None if mask is None else mask.bool()[:, None, None, :]
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        # Heads come before tokens here, as the fused attention of torch wants them.
+        q, k, v = (x.transpose(-2, -3) for x in (query, key, value))
+        gathered = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return gathered.transpose(-2, -3)
+
+    return attend
+
+
+def attend_packed(lengths: Sequence[int]) -> Attend:
+    """Attend within each of the sequences that lie end to end in `[tokens]`."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        alone = attend_padded(None)
+        parts = zip(*(torch.split(x, list(lengths)) for x in (query, key, value)), strict=True)
+        return torch.cat([alone(q[None], k[None], v[None])[0] for q, k, v in parts])
+
+    return attend

@@ -1,0 +1,118 @@
+"""From a path to a network: opening a checkpoint, loading it, and telling it from any other."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tape_bench.errors import UsageError
+from tape_bench.models.proteinlm.config import Given, ProteinLMConfig
+from tape_bench.models.proteinlm.encoder import Encoder
+from tape_bench.models.proteinlm.folder import CONFIG, ConvertedFolder
+from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
+from tape_bench.models.proteinlm.megatron import MegatronCheckpoint
+from tape_bench.models.proteinlm.parallel import Rank
+from tape_bench.models.proteinlm.source import WeightSource
+
+
+def open_checkpoint(path: Path, given: Given | None = None) -> WeightSource:
+    """Open a checkpoint and check all that can be checked without reading its weights.
+
+    Args:
+        path: a Megatron checkpoint root, an `iter_*` or `release` folder, one
+            `model_optim_rng.pt`, or a folder that `tape-bench convert` wrote.
+        given: what the user says where the checkpoint is silent.
+
+    Raises:
+        CheckpointError: it is missing, broken, foreign, unsafe, or does not say enough.
+        UsageError: something is given that a converted folder already says.
+    """
+    given = given or Given()
+    if not (path / CONFIG).is_file():
+        return MegatronCheckpoint(path, given)
+    if given != Given():
+        raise UsageError(
+            "a converted folder knows its shape and how it was read",
+            where=str(path),
+            fix="leave heads, gelu, layernorm_eps and qkv_order out, or convert it again with them",
+        )
+    return ConvertedFolder(path)
+
+
+def read_weights(
+    source: WeightSource,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    keep: Rank = (0, 1),
+    share: bool = False,
+) -> dict[str, Tensor]:
+    """Read all weights, or the slices one tensor-parallel rank keeps, one tensor at a time."""
+    return {
+        name: source.read(name, dtype=dtype, device=device, keep=keep, share=share)
+        for name in weights(source.config)
+    }
+
+
+def build_encoder(
+    config: ProteinLMConfig, *, vocabulary: int, normalise_output: bool = True
+) -> Encoder:
+    """Build the network a config describes; under `torch.device("meta")` it takes no memory."""
+    return Encoder(
+        layers=config.layers,
+        hidden=config.hidden,
+        heads=config.heads,
+        positions=config.positions,
+        vocabulary=vocabulary,
+        layernorm_eps=config.layernorm_eps,
+        gelu=config.gelu,
+        head_gelu=config.head_gelu,
+        residual_after_norm=config.residual_after_norm,
+        normalise_output=normalise_output,
+        token_types=config.token_types,
+        mlm_head=config.mlm_head,
+    )
+
+
+def load_encoder(
+    source: WeightSource,
+    config: ProteinLMConfig,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    normalise_output: bool = True,
+) -> Encoder:
+    """Build a network around the weights of a checkpoint.
+
+    The network is built without memory and the weights are put in place as they are read, so
+    that no second copy exists at any time; where the file has them just as asked for, there is
+    no copy at all. `config` is the source's own, or a variation on it
+    that has the same weights.
+    """
+    with torch.device("meta"):
+        encoder = build_encoder(config, vocabulary=VOCABULARY, normalise_output=normalise_output)
+    state = read_weights(source, dtype=dtype, device=device, share=True)
+    encoder.load_state_dict(state, assign=True)
+    return encoder.eval().requires_grad_(False)
+
+
+def digest(source: WeightSource, dtype: torch.dtype | None = None) -> str:
+    """Return the SHA-256 of the weights, the same however they are sharded, ordered or stored.
+
+    It covers each tensor's name, precision, shape and merged values, vocabulary padding left
+    out; `dtype` asks for the digest the weights would have in another precision.
+    """
+
+    def line(name: str) -> str:
+        tensor = source.read(name, dtype=dtype)
+        content = hashlib.sha256(tensor.view(torch.uint8).numpy().data).hexdigest()
+        return f"{name} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} {content}\n"
+
+    # Hashing lets other threads run; two tensors at a time keep two cores busy.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        lines = pool.map(line, sorted(weights(source.config)))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()

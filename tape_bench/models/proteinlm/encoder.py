@@ -1,0 +1,227 @@
+"""ProteinLM's network: a BERT with the layer norm before each block, and one after the last.
+
+The residual stream, layer norms and softmax are computed in float32 (float64 in a float64 model)
+whatever the precision of the weights; linear maps take their input down to it. All layers see
+`[..., tokens, hidden]`, so padded `[batch, tokens]` rows and packed `[tokens]` sequences differ
+only in the `attend` function handed down to attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
+from tape_bench.models.proteinlm.config import Gelu
+
+
+class Encoder(nn.Module):
+    """Token ids in, one vector a token out."""
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        hidden: int,
+        heads: int,
+        positions: int,
+        vocabulary: int,
+        layernorm_eps: float,
+        gelu: Gelu,
+        head_gelu: Gelu = "erf",
+        residual_after_norm: bool = False,
+        normalise_output: bool = True,
+        token_types: int = 0,
+        mlm_head: bool = True,
+    ) -> None:
+        super().__init__()
+        self.normalise_output = normalise_output
+        self.word = Embedding(vocabulary, hidden)
+        self.position = Embedding(positions, hidden)
+        self.token_type = Embedding(token_types, hidden) if token_types else None
+        self.layers = nn.ModuleList(
+            Layer(hidden, heads, layernorm_eps, gelu, residual_after_norm) for _ in range(layers)
+        )
+        self.final_norm = LayerNorm(hidden, layernorm_eps)
+        self.mlm_head = MLMHead(hidden, vocabulary, layernorm_eps, head_gelu) if mlm_head else None
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None, depth: int | None = None) -> Tensor:
+        """Represent padded rows.
+
+        Args:
+            ids: token ids `[batch, tokens]`.
+            mask: True or 1 where a row has a token, `[batch, tokens]`; None where all have.
+            depth: number of layers to go through; None for all. Fewer than all gives the
+                residual stream there, which no layer norm has touched.
+
+        Returns:
+            `[batch, tokens, hidden]` in float32; rows of padding hold nothing of meaning.
+        """
+        return self._output(self._stream(ids, _positions(ids), attend_padded(mask), depth), depth)
+
+    def forward_packed(
+        self, ids: Tensor, lengths: Sequence[int], depth: int | None = None
+    ) -> Tensor:
+        """Represent sequences laid end to end, without padding: same values, less work.
+
+        Args:
+            ids: token ids `[tokens of all sequences]`.
+            lengths: tokens of each sequence.
+            depth: as for `forward`.
+
+        Returns:
+            `[tokens of all sequences, hidden]` in float32.
+        """
+        stream = self._stream(ids, _positions(ids, lengths), attend_packed(lengths), depth)
+        return self._output(stream, depth)
+
+    def token_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Score every vocabulary entry at every token: `[batch, tokens, vocabulary]`, float32."""
+        return self._logits(self._stream(ids, _positions(ids), attend_padded(mask)))
+
+    def token_logits_packed(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Score every vocabulary entry at every packed token: `[tokens, vocabulary]`, float32."""
+        return self._logits(self._stream(ids, _positions(ids, lengths), attend_packed(lengths)))
+
+    def _stream(
+        self, ids: Tensor, positions: Tensor, attend: Attend, depth: int | None = None
+    ) -> Tensor:
+        x = _widen(self.word(ids)) + _widen(self.position(positions))
+        if self.token_type is not None:
+            x = x + _widen(self.token_type.weight[0])
+        for layer in self.layers[:depth]:
+            x = layer(x, attend)
+        return x
+
+    def _output(self, stream: Tensor, depth: int | None) -> Tensor:
+        last = depth is None or depth == len(self.layers)
+        output: Tensor = self.final_norm(stream) if last and self.normalise_output else stream
+        return output
+
+    def _logits(self, stream: Tensor) -> Tensor:
+        # The head was trained on the normalised stream; a reading that leaves the norm out of
+        # representations does not change that.
+        assert self.mlm_head is not None
+        logits: Tensor = self.mlm_head(self.final_norm(stream), self.word.weight)
+        return logits
+
+
+class Layer(nn.Module):
+    """Attention, then a two-layer perceptron, each on the normalised stream, each added to it."""
+
+    def __init__(
+        self, hidden: int, heads: int, eps: float, gelu: Gelu, residual_after_norm: bool
+    ) -> None:
+        super().__init__()
+        self.residual_after_norm = residual_after_norm
+        self.attention_norm = LayerNorm(hidden, eps)
+        self.attention = Attention(hidden, heads)
+        self.mlp_norm = LayerNorm(hidden, eps)
+        self.mlp = MLP(hidden, gelu)
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """Add what the tokens tell each other, then what each makes of it."""
+        normed = self.attention_norm(x)
+        x = (normed if self.residual_after_norm else x) + self.attention(normed, attend)
+        normed = self.mlp_norm(x)
+        transformed: Tensor = self.mlp(normed)
+        return (normed if self.residual_after_norm else x) + transformed
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; the fused weight's rows go `[heads, query key value, head]`."""
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(hidden, 3 * hidden)
+        self.dense = Linear(hidden, hidden)
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """Let every token gather from the tokens `attend` lets it see."""
+        qkv: Tensor = self.qkv(x)
+        query, key, value = qkv.view(*x.shape[:-1], self.heads, 3, -1).unbind(-2)
+        gathered: Tensor = self.dense(attend(query, key, value).flatten(-2))
+        return gathered
+
+
+class MLP(nn.Module):
+    """Widen four times, bend, narrow again."""
+
+    def __init__(self, hidden: int, gelu: Gelu) -> None:
+        super().__init__()
+        self.gelu = gelu
+        self.expand = Linear(hidden, 4 * hidden)
+        self.contract = Linear(4 * hidden, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each token by itself."""
+        wide: Tensor = self.expand(x)
+        narrow: Tensor = self.contract(_gelu(wide, self.gelu))
+        return narrow
+
+
+class MLMHead(nn.Module):
+    """Which token stands here: scores against the word embeddings, which the head shares."""
+
+    def __init__(self, hidden: int, vocabulary: int, eps: float, gelu: Gelu) -> None:
+        super().__init__()
+        self.gelu = gelu
+        self.dense = Linear(hidden, hidden)
+        self.norm = LayerNorm(hidden, eps)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        """Score `[..., hidden]` against every word embedding: `[..., vocabulary]`."""
+        x = self.norm(_gelu(self.dense(x), self.gelu))
+        return functional.linear(x, _widen(words), _widen(self.bias))
+
+
+class Linear(nn.Linear):
+    """A linear map in the precision of its weights."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing: the weights come from a checkpoint."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the input down to the weights' precision, and map it."""
+        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class Embedding(nn.Embedding):
+    """A table of vectors."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing: the weights come from a checkpoint."""
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in float32: an eps of 1e-12 is zero in half precision."""
+
+    def __init__(self, hidden: int, eps: float) -> None:
+        super().__init__(hidden, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise over the last axis, and stay in float32."""
+        weight, bias = _widen(self.weight), _widen(self.bias)
+        return functional.layer_norm(_widen(x), self.normalized_shape, weight, bias, self.eps)
+
+
+def _positions(ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+    if lengths is None:
+        return torch.arange(ids.shape[-1], device=ids.device)
+    return torch.cat([torch.arange(length, device=ids.device) for length in lengths])
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _gelu(x: Tensor, form: Gelu) -> Tensor:
+    if form == "tanh" and x.dtype == torch.float64:
+        # Megatron wrote sqrt(2/pi) with eight digits, which only float64 can tell from the root.
+        return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+    return functional.gelu(x, approximate="tanh" if form == "tanh" else "none")

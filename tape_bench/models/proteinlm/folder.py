@@ -1,0 +1,228 @@
+"""A converted checkpoint: `config.json` and safetensors in the layout of Hugging Face.
+
+The tensors bear the names of Hugging Face's `megatron-bert`, so its `MegatronBertModel` opens the
+folder and computes the same hidden states. (Its masked-language-model head bends with the layers'
+GELU, where Megatron uses erf whatever the layers use: logits differ in the third decimal.)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tape_bench.errors import CheckpointError, ModelError
+from tape_bench.models.proteinlm.config import Gelu, ProteinLMConfig
+from tape_bench.models.proteinlm.mapping import VOCABULARY, Weight, weights
+from tape_bench.models.proteinlm.parallel import Rank, gather
+from tape_bench.models.proteinlm.shard import release, shares_memory
+from tape_bench.models.proteinlm.source import Origin
+
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+NO_TOKEN_TYPES = "bert.embeddings.token_type_embeddings.weight"
+"""Hugging Face's architecture always has this table; ours is written as one row of zeros."""
+
+_KEYS = {
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "positions": "max_position_embeddings",
+    "layernorm_eps": "layer_norm_eps",
+}
+_OURS = ("head_gelu", "residual_after_norm", "token_types", "mlm_head")
+_ACTIVATIONS: dict[Gelu, str] = {"tanh": "gelu_new", "erf": "gelu"}
+_ANOTHER = "give a folder that `tape-bench convert` wrote"
+
+
+def config_to_json(config: ProteinLMConfig, origin: Origin, dtype: torch.dtype) -> dict[str, Any]:
+    """Describe a network as Hugging Face does, with what its keys cannot say under ours."""
+    architecture = "MegatronBertForMaskedLM" if config.mlm_head else "MegatronBertModel"
+    return {
+        # That architecture takes the residual before the norm; the other kind is ours alone.
+        **(
+            {"model_type": "proteinlm"}
+            if config.residual_after_norm
+            else {"model_type": "megatron-bert", "architectures": [architecture]}
+        ),
+        **{key: getattr(config, name) for name, key in _KEYS.items()},
+        "intermediate_size": 4 * config.hidden,
+        "hidden_act": _ACTIVATIONS[config.gelu],
+        "vocab_size": VOCABULARY,
+        "type_vocab_size": max(config.token_types, 1),
+        "pad_token_id": 0,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+        "proteinlm": {
+            **{name: getattr(config, name) for name in _OURS},
+            **asdict(origin),
+        },
+    }
+
+
+def config_from_json(path: Path) -> ProteinLMConfig:
+    """Read the shape of a network from a `config.json`; its `proteinlm` part may be left out.
+
+    Raises:
+        CheckpointError: it is not there, not JSON, or describes another kind of network.
+    """
+    said = _read_json(path)
+    ours = said.get("proteinlm", {})
+    try:
+        sizes = {name: said[key] for name, key in _KEYS.items()}
+        fixed = (said["vocab_size"], said["intermediate_size"])
+        gelu = next(form for form, name in _ACTIVATIONS.items() if name == said["hidden_act"])
+    except KeyError as error:
+        raise CheckpointError(f"{error} is missing", where=str(path), fix=_ANOTHER) from error
+    except StopIteration:
+        raise CheckpointError(
+            f"hidden_act must be gelu_new or gelu, not {said['hidden_act']!r}", where=str(path)
+        ) from None
+    try:
+        config = ProteinLMConfig(
+            **sizes,
+            gelu=gelu,
+            **{name: ours[name] for name in _OURS if name in ours},
+        )
+    except ModelError as error:
+        raise CheckpointError(error.what, where=str(path), fix=error.fix) from error
+    if fixed != (VOCABULARY, 4 * config.hidden):
+        raise CheckpointError(
+            f"vocab_size must be {VOCABULARY} and intermediate_size {4 * config.hidden}, "
+            f"not {fixed[0]} and {fixed[1]}",
+            where=str(path),
+            fix=_ANOTHER,
+        )
+    return config
+
+
+class ConvertedFolder:
+    """A folder that `tape-bench convert` wrote, opened and checked; a `WeightSource`."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.config = config_from_json(path / CONFIG)
+        said = _read_json(path / CONFIG).get("proteinlm", {})
+        if not {"revision", "checkpoint_version", "qkv_order"} <= said.keys():
+            raise CheckpointError(
+                "this folder was not written by `tape-bench convert`", where=str(path), fix=_ANOTHER
+            )
+        self.origin = Origin(said["revision"], said["checkpoint_version"], said["qkv_order"])
+        self._weights = weights(self.config)
+        self._files = self._open()
+        self._shared: set[str] = set()
+        self._check()
+        self.stored_dtype = self._get("bert.encoder.ln.weight").dtype
+
+    def read(
+        self,
+        name: str,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        keep: Rank = (0, 1),
+        share: bool = False,
+    ) -> Tensor:
+        """Read one weight; see `WeightSource.read`."""
+        weight = self._weights[name]
+        kept = []
+        for huggingface in weight.huggingface:
+            stored = self._get(huggingface)
+            part = stored
+            if weight.partition == "heads":
+                part = stored.view(self.config.heads, 1, self.config.head_size, *stored.shape[1:])
+            kept.append(
+                gather(
+                    [part],
+                    weight.partition,
+                    name=name,
+                    keep=keep,
+                    dtype=dtype or stored.dtype,
+                    device=device,
+                    share=share and weight.partition != "heads",
+                )
+            )
+            if shares_memory(kept[-1], stored):
+                self._shared.add(name)
+            if name not in self._shared:
+                release(stored)
+        return torch.cat(kept, dim=1).flatten(0, 2) if weight.partition == "heads" else kept[0]
+
+    def _get(self, huggingface: str) -> Tensor:
+        tensor: Tensor = self._files[huggingface].get_tensor(huggingface)
+        return tensor
+
+    def _open(self) -> dict[str, Any]:
+        """Open the folder's safetensors files: the open file by the names of its tensors."""
+        if (self._path / INDEX).is_file():
+            listed = _read_json(self._path / INDEX).get("weight_map", {})
+            names = sorted({str(name) for name in listed.values()})
+        else:
+            names = [SINGLE]
+        files = {}
+        for name in names:
+            path = self._path / Path(name).name
+            try:
+                file: Any = safe_open(path, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(
+                    f"cannot be opened: {error}", where=str(path), fix="convert it again"
+                ) from error
+            files.update({str(key): file for key in file.keys()})  # noqa: SIM118
+        return files
+
+    def _check(self) -> None:
+        expected = {
+            name: list(shape)
+            for weight in self._weights.values()
+            for name, shape in huggingface_shapes(weight).items()
+        }
+        found = {
+            name: list(file.get_slice(name).get_shape())
+            for name, file in self._files.items()
+            if name != NO_TOKEN_TYPES or self.config.token_types
+        }
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise CheckpointError(
+                    f"{name} should be {expected.get(name, 'absent')}, "
+                    f"and is {found.get(name, 'absent')}",
+                    where=str(self._path),
+                    fix="convert the checkpoint again",
+                )
+
+
+def huggingface_shapes(weight: Weight) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor a weight is kept as."""
+    rows = weight.shape[0] // len(weight.huggingface)
+    return dict.fromkeys(weight.huggingface, (rows, *weight.shape[1:]))
+
+
+def huggingface_tensors(weight: Weight, tensor: Tensor, heads: int) -> dict[str, Tensor]:
+    """Turn one of our weights into the tensors it is kept as."""
+    if weight.partition != "heads":
+        return {weight.huggingface[0]: tensor}
+    by_part = tensor.view(heads, 3, -1, *tensor.shape[1:]).unbind(1)
+    return {
+        name: part.flatten(0, 1).contiguous()
+        for name, part in zip(weight.huggingface, by_part, strict=True)
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except ValueError as error:
+        raise CheckpointError(f"not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(said, dict):
+        raise CheckpointError("should be a JSON object", where=str(path))
+    return said

@@ -1,0 +1,133 @@
+"""Untrained controls: the architecture of a pre-trained model, its weights drawn at random.
+
+What a pre-trained model scores above its untrained twin is what pre-training added. Weights are
+drawn as Megatron-LM initialises them, from a seed and each tensor's name, so that any one of them
+can be made without the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tape_bench.errors import ModelError, unknown_name
+from tape_bench.models.proteinlm.adapter import ProteinLM
+from tape_bench.models.proteinlm.config import ProteinLMConfig
+from tape_bench.models.proteinlm.folder import config_from_json
+from tape_bench.models.proteinlm.mapping import weights
+from tape_bench.models.proteinlm.parallel import Rank, gather
+from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
+from tape_bench.models.proteinlm.source import Origin
+
+SHAPES = {
+    "proteinlm-200m": ProteinLMConfig(
+        layers=16, hidden=1024, heads=16, positions=2176, layernorm_eps=1e-12, gelu="tanh"
+    ),
+}
+"""Published architectures, by name."""
+
+_SPREAD = 0.02
+"""Standard deviation of Megatron's initial weights."""
+
+
+def load(
+    argument: str | None,
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    device: str | None = None,
+    reading: str = "megatron",
+    special_tokens: SpecialTokens | None = None,
+    layer: int | None = None,
+) -> ProteinLM:
+    """Make an untrained model.
+
+    Args:
+        argument: `proteinlm-200m`, or the path of a `config.json` as `tape-bench convert` writes.
+        seed: another seed is another untrained model.
+        dtype: precision to compute in; see `proteinlm.load`, and so for the rest.
+        device: `cpu`, `cuda` or `cuda:N`.
+        reading: `megatron` or `fork`.
+        special_tokens: `cls` or `cls_sep`.
+        layer: number of layers to go through.
+
+
+    Raises:
+        UsageError: no architecture has this name.
+        CheckpointError: the config file cannot be read.
+    """
+    path = Path(argument or "").expanduser()
+    if argument in SHAPES:
+        config, name = SHAPES[argument], argument
+    elif path.suffix == ".json":
+        config, name = config_from_json(path), path.absolute().parent.name.lower()
+    else:
+        raise unknown_name("untrained architecture", argument or "", [*SHAPES, "PATH/config.json"])
+    return ProteinLM(
+        lambda: RandomWeights(config, seed),
+        Reading(reading, special_tokens, layer),
+        spec=f"random:{argument}",
+        name=f"random-{name}",
+        pretraining=(),
+        control=True,
+        dtype=dtype,
+        device=device,
+    )
+
+
+class RandomWeights:
+    """Weights of an untrained network; a `WeightSource` that no file stands behind."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self, config: ProteinLMConfig, seed: int, stored_dtype: torch.dtype = torch.float32
+    ) -> None:
+        if seed < 0:
+            raise ModelError(f"a seed is a whole number from 0 on, not {seed}")
+        self.config = config
+        self.stored_dtype = stored_dtype
+        self.origin = Origin(f"seed-{seed}", checkpoint_version="none", qkv_order="v2")
+        self._weights = weights(config)
+        self._seed = seed
+
+    def read(
+        self,
+        name: str,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        keep: Rank = (0, 1),
+        share: bool = False,
+    ) -> Tensor:
+        """Draw one weight; see `WeightSource.read`."""
+        weight = self._weights[name]
+        drawn = self._draw(name, weight.shape).to(self.stored_dtype)
+        if weight.partition == "heads":
+            drawn = drawn.view(self.config.heads, 3, -1, *weight.shape[1:])
+        kept = gather(
+            [drawn],
+            weight.partition,
+            name=name,
+            keep=keep,
+            dtype=dtype or self.stored_dtype,
+            device=device,
+            share=share,
+        )
+        return kept.flatten(0, 2) if weight.partition == "heads" else kept
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        if name.endswith("bias"):
+            return torch.zeros(shape)
+        if "norm" in name:
+            return torch.ones(shape)
+        # Outputs of blocks are added up over 2 * layers blocks; this keeps their sum in bounds.
+        narrower = name.endswith(("attention.dense.weight", "mlp.contract.weight"))
+        spread = _SPREAD / math.sqrt(2 * self.config.layers) if narrower else _SPREAD
+        key = hashlib.sha256(f"{self._seed} {name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big") >> 1)
+        return torch.empty(shape).normal_(0, spread, generator=generator)

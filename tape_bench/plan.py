@@ -1,0 +1,223 @@
+"""A run decided: everything that can change a figure, before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tape_bench import places, registry
+from tape_bench.cards import LengthPolicy, TaskCard
+from tape_bench.data.examples import Split, TaskData, load_task
+from tape_bench.data.lengths import apply_length_policy
+from tape_bench.errors import UsageError, unknown_name
+from tape_bench.models.embedder import Identity
+from tape_bench.results import provenance, store
+from tape_bench.results.record import (
+    DataRecord,
+    ModelRecord,
+    ProtocolRecord,
+    RunRecord,
+    SplitRecord,
+    TaskRecord,
+)
+from tape_bench.scoring.metrics import find
+
+LEVEL = 0.95
+"""Confidence level of every interval."""
+DRAWS = 2000
+"""Bootstrap draws of every interval."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can ask of a run; the defaults are the benchmark's."""
+
+    data: str | Path | None = None
+    """A data root, a folder of tarballs, or `sample`; the fetched data if None."""
+    protocol: str = "probe"
+    head: str | None = None
+    """Name of a head; the card's default if None."""
+    splits: tuple[str, ...] = ()
+    """Test splits to score; all of them if empty."""
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+    """Use only the first so many records of each split: for trying out, not for figures."""
+    length_policy: LengthPolicy | None = None
+    longest: int | None = None
+    """Longest protein in residues; the model's own limit if None."""
+    out: Path = field(default_factory=places.results)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """Make settings from keywords, None meaning the default.
+
+        Raises:
+            UsageError: an unknown setting, or a value that makes no sense.
+        """
+        kept = {name: value for name, value in given.items() if value is not None}
+        for name in kept:
+            if name not in cls.__dataclass_fields__:
+                raise unknown_name("setting", name, cls.__dataclass_fields__)
+        for name, convert in (("splits", tuple), ("seeds", tuple), ("out", Path)):
+            if name in kept:
+                kept[name] = convert(kept[name])
+        settings = cls(**kept)
+        if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
+            raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
+        for name in ("limit", "longest"):
+            value = getattr(settings, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+        return settings
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One task of a run: what is read, what is trained, what is scored, and its key."""
+
+    card: TaskCard
+    data: TaskData
+    identity: Identity
+    settings: Settings
+    steps: Any
+    """The protocol's own plan: head, pooling, training settings, `resolved` for the record."""
+    tests: tuple[str, ...]
+    """Test splits to score."""
+    policy: LengthPolicy
+    longest: int | None
+    run_key: str
+
+    @property
+    def path(self) -> Path:
+        """Where the record belongs."""
+        return store.path_of(self.settings.out, self.record())
+
+    def examples(self) -> dict[str, Split]:
+        """Return the splits this run reads, with the length policy applied and counted."""
+        names = [self.card.split_of("train"), self.card.split_of("valid"), *self.tests]
+        return {
+            name: apply_length_policy(self.data[name], self.policy, self.longest).checked()
+            for name in names
+        }
+
+    def record(self, examples: Mapping[str, Split] | None = None, **changes: Any) -> RunRecord:
+        """Return the record as far as it is known, with `changes` on top."""
+        known: dict[str, Any] = {
+            "run_key": self.run_key,
+            "status": "started",
+            "task": _task_record(self.card, self.data, examples or self.data),
+            "model": model_record(self.identity),
+            "protocol": ProtocolRecord(
+                id=self.settings.protocol,
+                version=self.steps.version,
+                given={"head": self.settings.head, "length_policy": self.settings.length_policy},
+                resolved=self.steps.resolved
+                | {"length_policy": self.policy, "longest": self.longest},
+                seeds=list(self.settings.seeds),
+            ),
+            "limit": self.settings.limit,
+            "provenance": provenance.collect([provenance.processor()]),
+        }
+        return RunRecord.model_validate(known | changes)
+
+
+def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPlan:
+    """Decide a run of one task.
+
+    Raises:
+        TapeBenchError: the card, the data, the model and the settings do not fit together.
+    """
+    card = registry.task(task) if isinstance(task, str) else task
+    if identity.kinds is not None and card.kind not in identity.kinds:
+        raise UsageError(
+            f"{identity.name} cannot serve {card.name}",
+            fix=f"it serves tasks of kind {', '.join(identity.kinds)} only",
+        )
+    for metric in card.metrics:
+        find(metric.definition, card.kind)
+    steps = registry.protocol(settings.protocol).plan(card, settings.head, identity)
+    place = places.data() if settings.data is None else settings.data
+    data = load_task(card, data=place, limit=settings.limit)
+    tests = tuple(name for name in _tests(card, settings.splits) if name in data)
+    policy = settings.length_policy or card.length.policy
+    limits = (settings.longest, card.length.longest, identity.longest_input)
+    longest = min((limit for limit in limits if limit is not None), default=None)
+    decided = {
+        "task": card.model_dump(include={"name", "version", "kind", "targets", "metrics"}),
+        "data": data.digest,
+        "model": model_record(identity).model_dump(exclude={"spec", "control", "pretraining"}),
+        "protocol": [settings.protocol, steps.version, steps.resolved],
+        "tests": tests,
+        "seeds": settings.seeds,
+        "limit": settings.limit,
+        "length": [policy, longest],
+        "interval": [LEVEL, DRAWS],
+    }
+    key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
+    return RunPlan(card, data, identity, settings, steps, tests, policy, longest, key)
+
+
+def tasks_for(identity: Identity) -> list[str]:
+    """Return the built-in tasks a model can serve."""
+    return [
+        name
+        for name in registry.task_names()
+        if identity.kinds is None or registry.task(name).kind in identity.kinds
+    ]
+
+
+def model_record(identity: Identity) -> ModelRecord:
+    """Return the record's account of a model."""
+    return ModelRecord(
+        spec=identity.spec,
+        name=identity.name,
+        revision=identity.revision,
+        weights_digest=identity.weights_digest,
+        parameters=identity.parameters,
+        hidden_size=identity.hidden_size,
+        longest_input=identity.longest_input,
+        dtype=identity.dtype,
+        layer=identity.layer,
+        reading=dict(identity.reading),
+        pretraining=None if identity.pretraining is None else list(identity.pretraining),
+        control=identity.control,
+    )
+
+
+def _task_record(card: TaskCard, data: TaskData, splits: Mapping[str, Split]) -> TaskRecord:
+    return TaskRecord(
+        id=card.name,
+        version=card.version,
+        kind=card.kind,
+        card_digest=card.digest,
+        headline=card.headline,
+        primary=card.primary,
+        data=DataRecord(
+            source=data.source,
+            status=data.status,
+            reason=data.reason,
+            digest=data.digest,
+            splits={
+                name: SplitRecord(
+                    digest=data[name].digest,
+                    n_total=data[name].n_total,
+                    n_scored=split.n_scored,
+                    n_skipped=dict(split.skipped),
+                    n_shortened=dict(split.shortened),
+                )
+                for name, split in splits.items()
+            },
+        ),
+    )
+
+
+def _tests(card: TaskCard, wanted: tuple[str, ...]) -> list[str]:
+    tests = [name for name, split in card.splits.items() if split.role == "test"]
+    for name in wanted:
+        if name not in tests:
+            raise unknown_name("test split", name, tests)
+    return [name for name in tests if not wanted or name in wanted]

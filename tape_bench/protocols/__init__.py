@@ -1,0 +1,1 @@
+"""Protocols: how a head gets from representations to predictions."""

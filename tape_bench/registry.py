@@ -1,0 +1,169 @@
+"""Names to things: tasks, baselines, models and protocols, found without importing them.
+
+Models come from the table below, from installed packages (entry points of the group
+`tape_bench.models`), or from a user's own Python file (`python:FILE.py:CLASS`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tape_bench import places
+from tape_bench.cards import BaselineTable, TaskCard, read_baseline, read_task
+from tape_bench.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A family of models: how to name one, and where its loader is."""
+
+    loader: str
+    """`module:function`; the function takes the part of the spec after the colon."""
+    usage: str
+    """What the user types."""
+    summary: str
+
+
+MODELS: Mapping[str, ModelEntry] = {
+    "onehot": ModelEntry(
+        "tape_bench.models.onehot:load",
+        "onehot",
+        "TAPE's One Hot: the residue itself, nothing learned before",
+    ),
+    "composition": ModelEntry(
+        "tape_bench.models.composition:load",
+        "composition",
+        "control: amino-acid composition and length, no order",
+    ),
+    "positional": ModelEntry(
+        "tape_bench.models.positional:load",
+        "positional",
+        "control: aligned one-hot positions with ridge regression (fluorescence, stability)",
+    ),
+    "proteinlm": ModelEntry(
+        "tape_bench.models.proteinlm.adapter:load",
+        "proteinlm:CHECKPOINT",
+        "ProteinLM 200M or 3B, from Megatron-LM shards or a converted folder",
+    ),
+    "random": ModelEntry(
+        "tape_bench.models.random:load",
+        "random:proteinlm-200m",
+        "control: the same network untrained (or random:CONFIG.json)",
+    ),
+    "tape_bert": ModelEntry(
+        "tape_bench.models.tape_bert:load",
+        "tape_bert:FOLDER",
+        "TAPE's own transformer: config.json and pytorch_model.bin",
+    ),
+    "python": ModelEntry(
+        "tape_bench.models.python:load",
+        "python:FILE.py:CLASS",
+        "your own class with `identity` and `embed` (runs your code)",
+    ),
+}
+
+PROTOCOLS: Mapping[str, str] = {
+    "probe": "tape_bench.protocols.probe",
+}
+
+
+def task_names() -> list[str]:
+    """Return the names of the built-in tasks, in the order of tables."""
+    return list(_builtin_tasks())
+
+
+def task(name: str) -> TaskCard:
+    """Return the card of a built-in task, or of a user's own card file.
+
+    Args:
+        name: a task name, or the path of a card ending in `.toml`.
+
+    Raises:
+        UsageError: no such task.
+        CardError: the card has faults.
+    """
+    if name.endswith(".toml"):
+        return read_task(Path(name))
+    paths = _builtin_tasks()
+    if name not in paths:
+        raise unknown_name("task", name, paths)
+    return read_task(paths[name])
+
+
+def baselines() -> list[BaselineTable]:
+    """Return every table of published figures."""
+    return [read_baseline(path) for path in sorted(places.cards("baselines").glob("*.toml"))]
+
+
+def citations() -> Path:
+    """Return the BibTeX file whose keys the cards quote."""
+    return places.cards("tasks") / "citations.bib"
+
+
+def models() -> dict[str, ModelEntry]:
+    """Return every family of models, installed ones included."""
+    found = dict(MODELS)
+    for point in entry_points(group="tape_bench.models"):
+        found.setdefault(
+            point.name,
+            ModelEntry(point.value, point.name, f"from {point.dist.name if point.dist else '?'}"),
+        )
+    return found
+
+
+def model_loader(spec: str) -> tuple[Callable[..., Any], str | None]:
+    """Split a model spec into the family's loader and the argument for it.
+
+    Raises:
+        UsageError: no such family of models.
+    """
+    family, _, argument = spec.partition(":")
+    known = models()
+    if family not in known:
+        raise unknown_name("model", family, known)
+    return resolve(known[family].loader), argument or None
+
+
+def check_options(spec: str, loader: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse options that a model's loader does not have.
+
+    Raises:
+        UsageError: names the options and those it has.
+    """
+    accepted = list(inspect.signature(loader).parameters)[1:]
+    for name in given:
+        if name not in accepted:
+            raise UsageError(
+                f"{spec.partition(':')[0]!r} has no option {name.replace('_', '-')!r}",
+                fix=f"it has: {', '.join(option.replace('_', '-') for option in accepted)}",
+            )
+
+
+def protocol(name: str) -> Any:
+    """Return the module of a protocol."""
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, PROTOCOLS)
+    return importlib.import_module(PROTOCOLS[name])
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """Import what `module:attribute` names."""
+    module, _, attribute = reference.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not callable(found):
+        raise UsageError(f"{reference} cannot be called")
+    return found  # type: ignore[no-any-return]
+
+
+@cache
+def _builtin_tasks() -> dict[str, Path]:
+    order = ["secondary_structure", "contact", "remote_homology", "fluorescence", "stability"]
+    paths = {path.stem: path for path in sorted(places.cards("tasks").glob("*.toml"))}
+    return {name: paths[name] for name in sorted(paths, key=lambda n: (order + [n]).index(n))}

@@ -1,0 +1,1 @@
+"""Leaderboards, comparisons and the gate: records set beside baselines."""

@@ -1,0 +1,96 @@
+"""The leaderboard in LaTeX, for papers; it needs the package booktabs and nothing else."""
+
+from __future__ import annotations
+
+from tape_bench.report import wording
+from tape_bench.report.table import Cell, Leaderboard, Row, Section
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "^": r"\textasciicircum{}", "_": r"\_", "~": r"\textasciitilde{}", "%": r"\%",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "†": r"$^{\dagger}$", "≈": r"$\approx$", "≥": r"$\geq$", "≤": r"$\leq$", "ρ": r"$\rho$",
+    "×": r"$\times$", "−": r"$-$", "–": "--", "—": "---", "Å": r"\AA{}", "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}", "-": "{-}", "…": r"\ldots{}",
+}  # fmt: skip
+
+
+def render(leaderboard: Leaderboard) -> str:
+    r"""Write one `table*` for each kind of data; needs `\usepackage{booktabs,textcomp}`."""
+    head = "% \\usepackage{booktabs,textcomp} % and [T1]{fontenc}"
+    tables = [_table(leaderboard, section) for section in leaderboard.sections]
+    return "\n\n".join([head, *tables]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that LaTeX sets as it is; letters it may lack are spelt as code points.
+
+    Brackets, stars and hyphens go into braces: after a line's end they would be arguments of it,
+    and two hyphens would become one dash.
+    """
+    return "".join(
+        _SPECIAL.get(char) or (char if char < "\u0180" else f"U+{ord(char):04X}")
+        for char in wording.plain(text)
+    )
+
+
+def _table(leaderboard: Leaderboard, section: Section) -> str:
+    count = len(section.columns)
+    titles = " & ".join(["", "", "", *(escape(column.title) for column in section.columns)])
+    metrics = " & ".join(
+        ["model", "protocol", "data", *(escape(wording.heading(c)) for c in section.columns)]
+    )
+    body = []
+    for row, after in zip(section.rows, (*section.rows[1:], None), strict=True):
+        body += _lines(leaderboard, row)
+        if after and (row.published, row.control) != (after.published, after.control):
+            body.append(r"\midrule")
+    notes = [
+        *(f"note: {escape(warning)}" for warning in leaderboard.warnings),
+        *(escape(line) for line in wording.LEGEND),
+        *(f"$^{{{x}}}$~{escape(text)}" for text, x in leaderboard.footnotes.items()),
+    ]
+    return "\n".join(
+        [
+            r"\begin{table*}",
+            r"\centering\small",
+            rf"\caption{{{escape(section.caption)}. Best in bold, second underlined.}}",
+            rf"\begin{{tabular}}{{lll{'r' * count}}}",
+            r"\toprule",
+            rf"{titles} \\",
+            rf"{metrics} \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+            r"\smallskip\raggedright\footnotesize",
+            " \\\\\n".join(notes),
+            r"\end{table*}",
+        ]
+    )
+
+
+def _lines(leaderboard: Leaderboard, row: Row) -> list[str]:
+    name = escape(row.model) + _raised(wording.letters(leaderboard, row.remarks))
+    cells = [name, escape(row.protocol), escape(row.data)]
+    cells += [_figure(leaderboard, cell) for cell in row.cells]
+    lines = [" & ".join(cells) + r" \\"]
+    below = [wording.kind(row), "", "", *(wording.interval(cell) for cell in row.cells)]
+    if any(below):
+        small = (rf"{{\scriptsize {escape(text)}}}" if text else "" for text in below)
+        lines.append(" & ".join(small) + r" \\")
+    return lines
+
+
+def _figure(leaderboard: Leaderboard, cell: Cell) -> str:
+    value = escape(wording.value(cell))
+    if cell.mark:
+        value = rf"\textbf{{{value}}}" if cell.mark == "best" else rf"\underline{{{value}}}"
+    value += escape(wording.TIED) if cell.tied else ""
+    value += escape(wording.DAGGER) if cell.daggers else ""
+    return value + _raised(wording.letters(leaderboard, cell.notes))
+
+
+def _raised(letters: str) -> str:
+    return f"$^{{{letters}}}$" if letters else ""

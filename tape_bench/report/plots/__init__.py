@@ -1,0 +1,8 @@
+"""Pictures of leaderboards and predictions; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from tape_bench.report.plots.catalogue import PLOTS, of_leaderboard, of_record
+from tape_bench.report.plots.style import Plot, save, svg
+
+__all__ = ["PLOTS", "Plot", "of_leaderboard", "of_record", "save", "svg"]

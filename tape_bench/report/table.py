@@ -1,0 +1,121 @@
+"""The table model of leaderboards: what every format renders, and nothing about how it looks."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+State = Literal["scored", "undefined", "failed", "unfinished", "absent"]
+Mark = Literal["best", "second"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One task, measured by its primary metric on its headline split."""
+
+    task: str
+    title: str
+    metric: str
+    label: str
+    split: str
+    version: str | None = None
+    """Version of the task's card; None for a task that is known from its records only."""
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure, and everything needed to read it rightly."""
+
+    state: State = "absent"
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    """Proteins the value rests on."""
+    digits: int = 3
+    """Decimals worth showing: published figures have two."""
+    daggers: tuple[str, ...] = ()
+    """Why the figure may not be set beside the published ones."""
+    remarks: tuple[str, ...] = ()
+    """What else to bear in mind."""
+    pool: str | None = None
+    """Figures of one pool may be ranked together; None is ranked with nothing."""
+    rank: int | None = None
+    ranked: int = 0
+    """How many figures the pool has."""
+    mark: Mark | None = None
+    tied: bool = False
+    """Not the best, but its interval overlaps the best figure's."""
+    gain: float | None = None
+    """How much better than the best control on the same data."""
+    gain_over: str | None = None
+    """Which control that is."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All footnotes of the cell, daggers first."""
+        return self.daggers + self.remarks
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model under one protocol: a run of ours, or a published row."""
+
+    model: str
+    variant: str
+    """What tells it from rows of the same name: precision, layer, head; may be empty."""
+    protocol: str
+    data: str
+    """Status of the data, e.g. `official` or `partial`; `published` for other people's rows."""
+    cells: tuple[Cell, ...]
+    """One for each column, in order."""
+    control: bool = False
+    published: bool = False
+    citation: str | None = None
+    """Key of the BibTeX file, for a published row."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may stand in one table: real data, or simulated data, never both."""
+
+    caption: str
+    simulated: bool
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The whole table with its footnotes, each of which stands once."""
+
+    sections: tuple[Section, ...]
+    warnings: tuple[str, ...] = ()
+    """What a reader must know of the whole table: records left out, mixed data."""
+    citations: tuple[str, ...] = ()
+    """BibTeX keys of the data sets and baselines that appear."""
+
+    @cached_property
+    def footnotes(self) -> dict[str, str]:
+        """Text of every footnote -> its letter, in order of first appearance."""
+        letters = _letters()
+        found: dict[str, str] = {}
+        for section in self.sections:
+            for row in section.rows:
+                for text in (*row.remarks, *(note for cell in row.cells for note in cell.notes)):
+                    if text not in found:
+                        found[text] = next(letters)
+        return found
+
+
+def _letters() -> Iterator[str]:
+    width = 1
+    while True:
+        for letter in string.ascii_lowercase.replace("q", ""):
+            yield letter * width
+        width += 1

@@ -1,0 +1,1 @@
+"""Run records: their schema, where they are kept, where they come from."""

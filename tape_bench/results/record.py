@@ -1,0 +1,195 @@
+"""The run record: one figure's whole story, as typed JSON with a published schema."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Status = Literal["started", "complete", "failed"]
+DataStatus = Literal["official", "partial", "other", "simulated"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SplitRecord(_Part):
+    """What became of the records of one split."""
+
+    digest: str
+    """SHA-256 over the split's records (ids, sequences, targets)."""
+    n_total: int
+    """Records in the file."""
+    n_scored: int
+    """Records that were trained on or scored."""
+    n_skipped: dict[str, int] = {}
+    """Records left out, by reason."""
+    n_shortened: dict[str, int] = {}
+    """Records used in part or in windows, by reason."""
+
+
+class DataRecord(_Part):
+    """Which data the figure is about."""
+
+    source: str
+    """Name of the data place: `sample`, or the name of the folder or tarball."""
+    status: DataStatus
+    """`official`: TAPE's own records, by digest; `partial`: no split larger than TAPE's and
+    none under half of it; `other`: anything else; `simulated`: the built-in sample."""
+    reason: str
+    """What the status rests on."""
+    digest: str
+    """SHA-256 over the split digests."""
+    splits: dict[str, SplitRecord]
+
+
+class TaskRecord(_Part):
+    """Which task was run."""
+
+    id: str
+    version: str
+    kind: str
+    card_digest: str
+    headline: str
+    """Test split that stands in tables."""
+    primary: str
+    """Metric id that stands in tables."""
+    data: DataRecord
+
+
+class ModelRecord(_Part):
+    """Which model was run."""
+
+    spec: str
+    name: str
+    revision: str
+    weights_digest: str | None
+    parameters: int
+    hidden_size: int
+    longest_input: int | None
+    dtype: str
+    layer: int | None
+    reading: dict[str, str]
+    pretraining: list[str] | None
+    """Pre-training data sets; an empty list is none, null is unknown."""
+    control: bool
+
+
+class ProtocolRecord(_Part):
+    """How a head got from representations to predictions."""
+
+    id: str
+    version: str
+    given: dict[str, Any]
+    """What the user asked for."""
+    resolved: dict[str, Any]
+    """What was used, defaults filled in."""
+    seeds: list[int]
+    selected: dict[str, Any] = {}
+    """What was chosen on the validation split, by target and seed."""
+
+
+class IntervalRecord(_Part):
+    """Bootstrap interval of one metric, resampling proteins."""
+
+    level: float
+    low: float
+    high: float
+    method: str
+    draws: int
+
+
+class MetricRecord(_Part):
+    """One metric on one split."""
+
+    id: str
+    label: str
+    split: str
+    value: float | None
+    """Mean over seeds; null where the metric is undefined."""
+    undefined: str | None = None
+    """Why there is no value."""
+    per_seed: list[float | None]
+    n: int
+    """Proteins the value rests on."""
+    n_left_out: dict[str, int] = {}
+    """Proteins of the split the metric cannot score, by reason."""
+    interval: IntervalRecord | None = None
+    higher_is_better: bool
+    primary: bool
+
+
+class ResourcesRecord(_Part):
+    """What the run took."""
+
+    seconds: dict[str, float]
+    """Wall time by phase."""
+    residues: int
+    """Residues represented."""
+    residues_per_second: float | None
+    recomputed_in_float32: int = 0
+    """Sequences whose half-precision values were not finite and were computed again."""
+    peak_memory_bytes: int
+    """Largest resident size of the process so far."""
+
+
+class ProvenanceRecord(_Part):
+    """What ran, where."""
+
+    package_version: str
+    git_commit: str | None
+    git_dirty: bool | None
+    command: list[str]
+    python: str
+    packages: dict[str, str]
+    devices: list[str]
+    world: int
+    """Number of processes."""
+    started: str
+    finished: str | None = None
+    """UTC, ISO 8601."""
+
+
+class PredictionsRecord(_Part):
+    """Where the predictions are kept, by example id."""
+
+    file: str
+    """Path relative to the record."""
+    digest: str
+    """SHA-256 of the file."""
+
+
+class RunRecord(_Part):
+    """One task, one model, one protocol: the figures and everything needed to trust them."""
+
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
+    run_key: str
+    """SHA-256 over everything that can change the figures."""
+    status: Status
+    error: str | None = None
+    """What went wrong, for a failed run."""
+    task: TaskRecord
+    model: ModelRecord
+    protocol: ProtocolRecord
+    limit: int | None = None
+    """Set when only the first so many records of each split were used: not a benchmark figure."""
+    metrics: list[MetricRecord] = []
+    leakage: dict[str, int] = {}
+    """By test split: sequences that also stand in the training split, letter for letter."""
+    resources: ResourcesRecord | None = None
+    provenance: ProvenanceRecord
+    predictions: PredictionsRecord | None = None
+    digest: str | None = None
+    """SHA-256 over the record without this field; shows a later edit by hand."""
+
+    def metric(self, id: str, split: str) -> MetricRecord | None:
+        """Return the metric of this id on this split, if the record has it."""
+        return next((m for m in self.metrics if m.id == id and m.split == split), None)
+
+    @property
+    def headline(self) -> MetricRecord | None:
+        """The figure that stands in tables."""
+        return self.metric(self.task.primary, self.task.headline)

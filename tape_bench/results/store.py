@@ -1,0 +1,136 @@
+"""The results tree: a record's path is its identity, so no record overwrites a different one.
+
+`<root>/<model>/<revision>/<task>/<data status>-<data digest>/<protocol>-<run key>.json`,
+with the predictions beside it and, while a run is under way, a `.work` folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tape_bench.errors import RecordError
+from tape_bench.results import migrate
+from tape_bench.results.record import SCHEMA_VERSION, RunRecord
+from tape_bench.storage import replace, storage_error
+
+SHOWN = 12
+"""Digits of a digest that a path shows."""
+
+
+def path_of(root: Path, record: RunRecord) -> Path:
+    """Return where a record belongs under a results root."""
+    task, model = record.task, record.model
+    return (
+        root
+        / _slug(model.name)
+        / _slug(model.revision)
+        / _slug(task.id)
+        / f"{task.data.status}-{task.data.digest[:SHOWN]}"
+        / f"{_slug(record.protocol.id)}-{record.run_key[:SHOWN]}.json"
+    )
+
+
+def predictions_path(path: Path) -> Path:
+    """Return where the predictions of the record at `path` are kept."""
+    return path.with_suffix(".predictions.npz")
+
+
+def work_path(path: Path) -> Path:
+    """Return the folder where an unfinished run keeps what it has done."""
+    return path.with_suffix(".work")
+
+
+def write(path: Path, record: RunRecord) -> RunRecord:
+    """Write a record atomically, sealed with its digest; return the sealed record.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    sealed = record.model_copy(update={"digest": digest(record)})
+    text = sealed.model_dump_json(indent=1) + "\n"
+    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return sealed
+
+
+def check_writable(root: Path) -> None:
+    """Find out before the work starts whether results can be written.
+
+    Raises:
+        StorageError: the folder cannot be made or written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(b"\0" * 4096)
+    except OSError as error:
+        raise storage_error(error, root) from error
+
+
+def read(path: Path) -> RunRecord:
+    """Read one record; its digest is that of its content only if nobody edited the file.
+
+    Raises:
+        RecordError: missing, cut short, not UTF-8, of a future schema, or not a record.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"cannot read the record: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise RecordError("the record is not UTF-8 text", where=str(path)) from error
+    except json.JSONDecodeError as error:
+        raise RecordError(
+            f"not valid JSON ({error.msg}): the record is cut short or was edited",
+            where=f"{path}, line {error.lineno}",
+            fix="delete it and run the task again",
+        ) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RecordError(
+            f"the record has schema version {version}, this release reads up to {SCHEMA_VERSION}",
+            where=str(path),
+            fix="install a newer tape-bench",
+        )
+    whole = isinstance(content, dict) and content.get("digest") == migrate.digest(content)
+    if version in migrate.MIGRATIONS:
+        content = migrate.migrate(content, SCHEMA_VERSION)
+    try:
+        record = RunRecord.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors()[:5]
+        )
+        raise RecordError(f"not a run record: {faults}", where=str(path)) from error
+    # A field that later releases added is no edit by hand: what was whole is sealed anew.
+    return record.model_copy(update={"digest": digest(record)}) if whole else record
+
+
+def find(root: Path) -> Iterator[Path]:
+    """Yield the paths of all records under a root, in order; unfinished work is no record."""
+    for path in sorted(root.rglob("*.json")):
+        if not path.name.startswith(".") and path.parent.suffix != ".work":
+            yield path
+
+
+def digest(record: RunRecord) -> str:
+    """Return the SHA-256 of a record's content, its own digest left out."""
+    return migrate.digest(record.model_dump(mode="json"))
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _slug(name: str) -> str:
+    # Names from users become folder names: no separators, no leading dot, bounded length.
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip(".-")[:80] or "unnamed"

@@ -1,0 +1,1 @@
+"""Metrics with precise identities, and intervals by protein."""

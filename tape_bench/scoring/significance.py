@@ -1,0 +1,172 @@
+"""Whether one system is better than another: the same proteins, measured twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tape_bench.errors import NotComparableError
+from tape_bench.scoring.intervals import Interval, of_draws
+from tape_bench.scoring.metrics import Metric
+from tape_bench.scoring.predictions import Predictions
+from tape_bench.scoring.resampling import bootstrap
+from tape_bench.scoring.sample import Rows, Sample
+
+_CELLS = 1 << 21
+"""Swaps drawn at once, to bound memory."""
+
+_ROUNDING = 1e-12
+"""Differences this close are the same number, computed in another order."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much higher the metric is for the first system than for the second."""
+
+    value: float | None
+    interval: Interval | None
+    n: int
+    """Proteins the difference rests on."""
+    reason: str | None
+    """Why there is no value or no interval; None where both are there."""
+
+
+def paired_bootstrap(
+    metric: Metric,
+    a: Sequence[Predictions],
+    b: Sequence[Predictions],
+    *,
+    level: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> Difference:
+    """Return the difference between two systems, with a bootstrap interval over proteins.
+
+    Every draw takes the same proteins for both systems, so that what makes a protein easy or hard
+    for both cancels. With several seeds, a system's figure is the mean over its seeds.
+
+    Args:
+        metric: What is compared.
+        a: Predictions of the first system, one for each seed.
+        b: Predictions of the second system for the same proteins, in any order.
+        level: Confidence level of the interval.
+        draws: Number of bootstrap draws.
+        seed: Seed of the draws.
+
+    Raises:
+        NotComparableError: The systems were not measured on the same proteins and truth.
+    """
+    samples = _samples(metric, a, b)
+    values = [sample.value() for sample in samples]
+    n = samples[0].n
+    for sample, value in zip(samples, values, strict=True):
+        if value is None:
+            return Difference(None, None, n, sample.why_undefined())
+    sign = np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
+    difference = float(np.dot(np.array(values, dtype=np.float64), sign))
+    if n < 2:
+        return Difference(difference, None, n, "fewer than two proteins")
+    interval = of_draws(bootstrap(samples, draws, seed) @ sign, level)
+    reason = None if interval else "the metric is undefined in too many bootstrap draws"
+    return Difference(difference, interval, n, reason)
+
+
+def permutation_test(
+    metric: Metric,
+    a: Sequence[Predictions],
+    b: Sequence[Predictions],
+    *,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> float | None:
+    """Return how often a difference as large, either way, arises if the systems are alike.
+
+    If they are, it makes no odds which of the two predicted a protein: for every protein the
+    systems swap what it adds to the metric, or do not, at random. All 2^n swaps are tried where
+    there are no more than `permutations`; else the observed one counts as one of those drawn, so
+    that p is never zero.
+
+    With several seeds, a protein's contribution is its mean over the seeds. For correlations, what
+    is swapped are standardised predictions, which systems on different scales have in common:
+    z-scores among the system's own predictions for Pearson, z-scores of its own ranks for
+    Spearman. These are not ranked anew, so the figure of a swap is Pearson's.
+
+    Returns:
+        The two-sided p-value; None where the metric is undefined for one of the systems.
+
+    Raises:
+        NotComparableError: The systems were not measured on the same proteins and truth.
+    """
+    samples = _samples(metric, a, b)
+    if any(sample.value() is None for sample in samples):
+        return None
+    of = samples[0]
+    rows_a = np.mean([sample.rows for sample in samples[: len(a)]], axis=0, dtype=np.float64)
+    rows_b = np.mean([sample.rows for sample in samples[len(a) :]], axis=0, dtype=np.float64)
+    total_a, total_b, change = rows_a.sum(axis=0), rows_b.sum(axis=0), rows_b - rows_a
+
+    def difference(swaps: NDArray[np.float64]) -> Rows:
+        moved = swaps @ change
+        return of.of_sums(total_a + moved) - of.of_sums(total_b - moved)
+
+    observed = float(difference(np.zeros((1, of.n)))[0])
+    least = abs(observed) - _ROUNDING * max(1.0, abs(observed))
+    exact = of.n < 63 and 2**of.n <= permutations
+    number = 2**of.n if exact else permutations
+    size = max(1, _CELLS // of.n)
+    random = np.random.default_rng(seed)
+    as_large = 0
+    for start in range(0, number, size):
+        chunk = np.arange(start, min(start + size, number))
+        swaps = (
+            (chunk[:, None] >> np.arange(of.n)) & 1
+            if exact
+            else random.integers(0, 2, size=(len(chunk), of.n), dtype=np.uint8)
+        )
+        as_large += int(np.count_nonzero(np.abs(difference(swaps.astype(np.float64))) >= least))
+    return as_large / number if exact else (as_large + 1) / (number + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for having asked several questions at once (Holm 1979).
+
+    Returns:
+        Adjusted p-values in the order given: the smallest times their number, the next times one
+        less, and so on, never falling, at most 1.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return [float(value) for value in adjusted]
+
+
+def _samples(metric: Metric, a: Sequence[Predictions], b: Sequence[Predictions]) -> list[Sample]:
+    """Return the samples of both systems, all over the same proteins in the same order."""
+    first = a[0]
+    matched = [_matched(one, first) for one in (*a, *b)]
+    return [metric.sample(one) for one in matched]
+
+
+def _matched(predictions: Predictions, first: Predictions) -> Predictions:
+    """Put predictions into the order of the first ones, and check that the truth is the same."""
+    if predictions is first:
+        return first
+    missing = set(first.ids) ^ set(predictions.ids)
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        raise NotComparableError(
+            f"the systems were not scored on the same proteins: {len(missing)} differ, e.g. {some}",
+            fix="compare records of the same data, split and length policy",
+        )
+    same = predictions.reordered(first.ids)
+    if not np.array_equal(same.targets, first.targets):
+        raise NotComparableError(
+            "the systems were scored against different measurements of the same proteins",
+            fix="compare records of the same data and the same version of it",
+        )
+    return same

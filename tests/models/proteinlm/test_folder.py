@@ -1,0 +1,138 @@
+"""The converted folder: read as written, refused where it was changed, open to Hugging Face."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tape_bench.errors import CheckpointError, UsageError
+from tape_bench.models.proteinlm import Given, load, open_checkpoint
+from tape_bench.models.proteinlm.checkpoint import digest, read_weights
+from tape_bench.models.proteinlm.convert import convert
+from tape_bench.models.proteinlm.folder import config_from_json
+from tape_bench.models.random import RandomWeights
+
+
+@pytest.fixture
+def folder(source: RandomWeights, tmp_path: Path) -> Path:
+    convert(source, tmp_path / "folder")
+    return tmp_path / "folder"
+
+
+def test_a_folder_is_read_as_it_was_written(folder: Path, source: RandomWeights) -> None:
+    opened = open_checkpoint(folder)
+    assert opened.config == source.config
+    assert opened.origin == source.origin
+    assert digest(opened) == digest(source)
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_a_rank_reads_its_slice(folder: Path, source: RandomWeights, size: int) -> None:
+    opened = open_checkpoint(folder)
+    for rank in range(size):
+        expected = read_weights(source, keep=(rank, size))
+        found = read_weights(opened, keep=(rank, size))
+        assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+def test_queries_keys_and_values_stand_apart(folder: Path, source: RandomWeights) -> None:
+    """Head 1's rows of the fused weight are q, k, v of 4 rows each, from row 12 on."""
+    fused = source.read("layers.0.attention.qkv.weight")
+    kept = load_file(folder / "model.safetensors")
+    name = "bert.encoder.layer.0.attention.self.{}.weight"
+    assert torch.equal(kept[name.format("query")][4:8], fused[12:16])
+    assert torch.equal(kept[name.format("key")][4:8], fused[16:20])
+    assert torch.equal(kept[name.format("value")][4:8], fused[20:24])
+
+
+def test_hugging_face_opens_it_and_computes_the_same(folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs, report = transformers.MegatronBertForMaskedLM.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    ours = load(str(folder), dtype="float32", device="cpu").encoder
+    ids = torch.tensor([[2, 17, 15, 24, 6, 30]])
+    hidden = theirs.eval().bert(ids).last_hidden_state
+    torch.testing.assert_close(ours(ids), hidden, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"residual_after_norm": True}, {"mlm_head": False},
+                                    {"token_types": 2}, {"gelu": "erf"}])  # fmt: skip
+def test_variants_survive(source: RandomWeights, tmp_path: Path, change: dict[str, Any]) -> None:
+    config = dataclasses.replace(source.config, **change)
+    variant = type(source)(config, 1)
+    convert(variant, tmp_path / "folder")
+    opened = open_checkpoint(tmp_path / "folder")
+    assert opened.config == config
+    assert digest(opened) == digest(variant)
+    said = json.loads((tmp_path / "folder" / "config.json").read_text())
+    understood = not config.residual_after_norm
+    assert (said["model_type"] == "megatron-bert") == understood, "theirs would compute otherwise"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 30}, "vocab_size must be 31"),
+        ({"intermediate_size": 7}, "intermediate_size 128"),
+        ({"hidden_act": "relu"}, "hidden_act must be"),
+        ({"num_attention_heads": 3}, "3 heads do not divide"),
+        ({"hidden_size": None}, "hidden must be"),
+        ({"layer_norm_eps": "small"}, "layernorm_eps must"),
+        ({"proteinlm": {}}, "not written by `tape-bench convert`"),
+        ({"num_hidden_layers": 5}, r"layer.4.attention.* and is absent"),
+        ({"num_hidden_layers": 3}, r"layer.3.attention.* should be absent"),
+        ({"max_position_embeddings": 41}, r"should be \[41, 32\], and is \[40, 32\]"),
+    ],
+)
+def test_a_changed_config_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "not valid JSON"), ("[]", "JSON object"),
+                                                  ("{}", "is missing")])  # fmt: skip
+def test_a_broken_config_is_refused(folder: Path, content: str, message: str) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(folder)
+
+
+def test_a_truncated_or_missing_file_is_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        open_checkpoint(folder)
+    path.unlink()
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        open_checkpoint(folder)
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["bert.encoder.ln.bias"]
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match=r"bert.encoder.ln.bias should be \[32\]"):
+        open_checkpoint(folder)
+
+
+def test_a_folder_needs_nothing_from_the_user(folder: Path) -> None:
+    with pytest.raises(UsageError, match="knows its shape"):
+        open_checkpoint(folder, Given(heads=8))
+
+
+def test_a_config_alone_describes_a_shape(folder: Path, source: RandomWeights) -> None:
+    assert config_from_json(folder / "config.json") == source.config
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        config_from_json(folder / "nowhere.json")

@@ -1,0 +1,220 @@
+"""The story of a run: what is recorded, what is reused, what goes on, what fails alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from tape_bench import evaluate, fitting, load_model
+from tape_bench.errors import ModelError, TasksFailedError, UsageError
+from tape_bench.evaluate import run_tasks
+from tape_bench.models.embedder import Identity
+from tape_bench.plan import Settings, plan
+from tape_bench.results import store
+from tape_bench.results.record import RunRecord
+from tape_bench.scoring import archive
+from tape_bench.scoring.metrics import score
+from tape_bench.watch import Watch
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    return {"data": "sample", "out": tmp_path / "results", "limit": 60, "head": "linear"}
+
+
+def run_one(settings: dict[str, Any], **changes: Any) -> RunRecord:
+    (record,) = evaluate("onehot", "stability", **{**settings, **changes})
+    return record
+
+
+def path_of(settings: dict[str, Any], record: RunRecord) -> Path:
+    return store.path_of(settings["out"], record)
+
+
+def test_a_record_says_all_it_should(settings: dict[str, Any]):
+    record = run_one(settings, seeds=(0, 1))
+    written = json.loads(path_of(settings, record).read_text())
+    jsonschema.validate(written, RunRecord.model_json_schema())
+    assert record.status == "complete"
+    assert record.digest == store.digest(record)
+    assert record.limit == 60
+    assert record.task.data.status == "simulated"
+    assert {name: split.n_scored for name, split in record.task.data.splits.items()} == {
+        "train": 60,
+        "valid": 60,
+        "test": 60,
+    }
+    assert record.protocol.seeds == [0, 1]
+    assert set(record.protocol.selected) == {"stability_score/0", "stability_score/1"}
+    assert record.provenance.packages["torch"]
+    assert record.resources is not None
+    assert record.resources.residues > 0
+    headline = record.headline
+    assert headline is not None
+    assert headline.value == pytest.approx(np.mean(headline.per_seed))
+    assert headline.interval is not None
+    assert headline.interval.low <= headline.value <= headline.interval.high
+
+
+def test_any_figure_can_be_computed_again_from_the_kept_predictions(settings: dict[str, Any]):
+    record = run_one(settings)
+    assert record.predictions is not None
+    kept = path_of(settings, record).parent / record.predictions.file
+    assert store.file_digest(kept) == record.predictions.digest
+    predictions = archive.load(kept, "sequence_value")["stability_score", "test"][0]
+    for metric in record.metrics:
+        if metric.split == "test":
+            definition = metric.id.split(".", 1)[1]
+            assert score(definition, predictions).value == metric.value
+
+
+def test_a_complete_record_is_not_computed_again(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    first = run_one(settings)
+    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("computed again"))
+    assert run_one(settings) == first
+
+
+def test_rerun_computes_again_and_gives_the_same_figures(settings: dict[str, Any]):
+    first = run_one(settings)
+    again = run_one(settings, rerun=True)
+    assert again.provenance.started >= first.provenance.started
+    assert again.metrics == first.metrics
+
+
+@pytest.mark.parametrize(
+    "change", [{"seeds": (1,)}, {"limit": 61}, {"head": "tape"}, {"longest": 400}]
+)
+def test_what_can_change_a_figure_changes_the_key(settings: dict[str, Any], change: dict[str, Any]):
+    identity = load_model("onehot").identity
+    first = plan("stability", identity, Settings.of(settings))
+    other = plan("stability", identity, Settings.of(settings | change))
+    assert first.run_key != other.run_key
+    assert first.path != other.path
+
+
+def test_where_the_results_go_does_not_change_the_key(settings: dict[str, Any], tmp_path: Path):
+    identity = load_model("onehot").identity
+    first = plan("stability", identity, Settings.of(settings))
+    other = plan("stability", identity, Settings.of(settings | {"out": tmp_path / "else"}))
+    assert first.run_key == other.run_key
+
+
+def test_another_order_of_tasks_gives_the_same_figures(settings: dict[str, Any], tmp_path: Path):
+    names = ["stability", "fluorescence"]
+    forth = evaluate("onehot", names, **settings)
+    back = evaluate("onehot", names[::-1], **settings | {"out": tmp_path / "other"})
+    assert [r.metrics for r in forth] == [r.metrics for r in back[::-1]]
+
+
+def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
+    undisturbed = run_one(settings | {"out": tmp_path / "calm"}, seeds=(0, 1, 2))
+
+    class Interrupting(Watch):
+        def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+            if "seed 2" in phase:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_one(settings, seeds=(0, 1, 2), watch=Interrupting())
+    (path,) = store.find(settings["out"])
+    assert store.read(path).status == "started"
+    kept = sorted(p.name for p in store.work_path(path).iterdir())
+    assert kept == [f"stability_score-{n}.{kind}" for n in (0, 1) for kind in ("json", "npz")]
+
+    trained = []
+
+    class Listening(Watch):
+        def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+            trained.append(phase)
+
+    resumed = run_one(settings, seeds=(0, 1, 2), watch=Listening())
+    assert not any("seed 0" in phase or "seed 1" in phase for phase in trained)
+    assert resumed.metrics == undisturbed.metrics
+    assert not store.work_path(path).exists()
+
+
+class Broken:
+    """A model that fails on one task: it cannot read proteins as long as GFP."""
+
+    identity = Identity(
+        spec="broken",
+        name="broken",
+        revision="1",
+        weights_digest=None,
+        parameters=0,
+        hidden_size=2,
+        longest_input=None,
+        pretraining=None,
+    )
+
+    def embed(self, sequences, pool="residues"):
+        if any(len(sequence) > 60 for sequence in sequences):
+            raise ModelError("too long for me")
+        generator = np.random.default_rng(0)
+        return [generator.standard_normal(2).astype(np.float32) for _ in sequences]
+
+
+def test_a_task_that_fails_does_not_lose_the_others(settings: dict[str, Any]):
+    with pytest.raises(TasksFailedError, match="fluorescence failed: too long for me"):
+        evaluate(Broken(), ["fluorescence", "stability"], **settings)
+    records = {r.task.id: r for r in map(store.read, store.find(settings["out"]))}
+    assert records["stability"].status == "complete"
+    assert records["fluorescence"].status == "failed"
+    assert "too long for me" in (records["fluorescence"].error or "")
+
+
+def test_a_failed_record_is_tried_again(settings: dict[str, Any]):
+    for _ in range(2):
+        outcomes = list(run_tasks(Broken(), ["fluorescence"], Settings.of(settings)))
+        assert isinstance(outcomes[0].error, ModelError)
+
+
+def test_targets_that_train_lacks_are_undefined_with_the_reason(
+    settings: dict[str, Any], tmp_path: Path
+):
+    folder = tmp_path / "data" / "secondary_structure"
+    folder.mkdir(parents=True)
+    for split in ("train", "valid", "cb513"):
+        records = [
+            {"id": str(i), "primary": "ACDEFG" * 5, "ss3": [0, 1, 2, 0, 1, 2] * 5} for i in range(4)
+        ]
+        (folder / f"secondary_structure_{split}.json").write_text(json.dumps(records))
+    (record,) = evaluate(
+        "onehot", "secondary_structure", **settings | {"data": folder.parent}, splits=("cb513",)
+    )
+    q8 = record.metric("ss8.accuracy.pooled", "cb513")
+    assert q8 is not None
+    assert (q8.value, q8.undefined) == (None, "the train records carry no ss8")
+
+
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]):
+    for wrong, says in [
+        ({"seeds": ()}, "at least one"),
+        ({"seeds": (1, 1)}, "distinct"),
+        ({"limit": 0}, "at least 1"),
+        ({"hed": "linear"}, "did you mean head"),
+    ]:
+        with pytest.raises(UsageError, match=says):
+            evaluate("onehot", "stability", **settings | wrong)
+
+
+def test_a_control_is_not_run_where_it_makes_no_sense(settings: dict[str, Any]):
+    settings.pop("head")
+    records = evaluate("positional", **settings)
+    assert [record.task.id for record in records] == ["fluorescence", "stability"]
+    with pytest.raises(TasksFailedError, match="positional cannot serve contact"):
+        evaluate("positional", "contact", **settings)
+
+
+def test_nothing_is_computed_when_results_cannot_be_kept(settings: dict[str, Any], tmp_path: Path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(Exception, match="cannot write here"):
+        evaluate("onehot", "stability", **settings | {"out": blocked / "results"})
