@@ -16,6 +16,7 @@ VERBS = {
     "data": "fetch, verify and look at the data sets",
     "embed": "write the vectors of your own proteins to a file",
     "perplexity": "how well a model guesses hidden residues: was its checkpoint read rightly?",
+    "convert": "turn a Megatron-LM checkpoint into safetensors, or back into shards",
     "report": "the leaderboard, in the terminal or as Markdown, CSV, LaTeX, JSON or a web page",
     "plot": "pictures of where a model wins",
     "compare": "is the difference between two runs real?",

@@ -91,7 +91,7 @@ def _print(changes: list[Change], alone: list[str]) -> None:
         table.add_column(title, justify="right", overflow="fold")
     for change in changes:
         interval = (
-            f"{shown(change.low, '+')} – {shown(change.high, '+')}"
+            f"{shown(change.low, '+')} to {shown(change.high, '+')}"
             if change.low is not None
             else DASH
         )

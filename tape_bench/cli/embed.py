@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tape_bench.cli.options import model_options, option
+from tape_bench.cli.options import load, model_options, option
 
 if TYPE_CHECKING:
     from tape_bench.models.embedder import Pool
@@ -61,9 +61,8 @@ def command(model: str, fasta: Path, output: Path, pool: Pool, quiet: bool, **op
     """
     from tape_bench.cli.progress import watching
     from tape_bench.engine.vectors import write_vectors
-    from tape_bench.models import load_model
 
-    embedder = load_model(model, **options)
+    embedder = load(model, options)
     with watching(quiet) as watch:
         watch.begin(embedder.identity.name)
         proteins = write_vectors(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from tape_bench.models.embedder import Embedder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -17,6 +20,16 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     settings.setdefault("envvar", variable)
     settings.setdefault("show_envvar", True)
     return click.option(*names, **settings)
+
+
+def load(spec: str, options: Mapping[str, Any]) -> Embedder:
+    """Load the model a user named, and tell what its loader has to say."""
+    from tape_bench.models import load_model
+
+    model = load_model(spec, **options)
+    for note in getattr(model, "notes", ()):
+        click.echo(f"note: {note}", err=True)
+    return model
 
 
 def data_option(command: Command) -> Command:

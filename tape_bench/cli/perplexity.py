@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tape_bench.cli.options import json_option, model_options, option
+from tape_bench.cli.options import json_option, load, model_options, option
 
 if TYPE_CHECKING:
     from tape_bench.engine.masking import MaskedLoss
@@ -65,10 +65,9 @@ def command(
     from tape_bench.engine.masking import masked_loss
     from tape_bench.engine.proteins import survey
     from tape_bench.errors import ModelError
-    from tape_bench.models import load_model
     from tape_bench.models.embedder import MaskedLanguageModel
 
-    embedder = load_model(model, **options)
+    embedder = load(model, options)
     name = embedder.identity.name
     if not isinstance(embedder, MaskedLanguageModel):
         raise ModelError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tape_bench.cli.options import data_option, json_option, model_options, option
+from tape_bench.cli.options import data_option, json_option, load, model_options, option
 from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ def command(
         tape-bench run onehot --data downloads/ --head linear --dry-run
     """  # fmt: skip
     from tape_bench.evaluate import run_tasks
-    from tape_bench.models import load_model
     from tape_bench.plan import Settings
 
     setting_names = Settings.__dataclass_fields__
@@ -107,9 +106,7 @@ def command(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
         | {"seeds": _seeds(seeds)}
     )
-    embedder = load_model(
-        model, **{name: value for name, value in options.items() if name not in setting_names}
-    )
+    embedder = load(model, {n: value for n, value in options.items() if n not in setting_names})
     if dry_run:
         _print_plans(embedder, tasks, settings, as_json)
         return

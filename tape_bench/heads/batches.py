@@ -20,6 +20,7 @@ from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import contact_labels
 
 Representations = Mapping[str, NDArray[np.float32]]
+"""By sequence: `[residues, hidden]`, or `[hidden]` where they are pooled."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,13 @@ from torch import nn
 from tape_bench.cards import Kind, Target
 from tape_bench.data.examples import Split
 from tape_bench.heads.aligned import AlignedRidge
-from tape_bench.heads.batches import Batches, PairBatches, ProteinBatches, TokenBatches
+from tape_bench.heads.batches import (
+    Batches,
+    PairBatches,
+    ProteinBatches,
+    Representations,
+    TokenBatches,
+)
 from tape_bench.heads.catalogue import FitConfig, HeadEntry
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import LOSSES
@@ -22,8 +28,8 @@ from tape_bench.heads.pair import PairLinear, PairProductDifference
 from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
-Representations = Mapping[str, NDArray[np.float32]]
 Progress = Callable[[int, int], None]
+"""Called with epochs done and epochs at most."""
 
 
 class Learner(Protocol):

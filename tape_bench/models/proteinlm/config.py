@@ -121,18 +121,21 @@ def settle(
             where=where,
             fix=f"give {', '.join(missing)} as in training (ProteinLM-200M: 16 heads, tanh, 1e-12)",
         )
-    return ProteinLMConfig(
-        layers=measured.layers,
-        hidden=measured.hidden,
-        heads=heads,
-        positions=measured.positions,
-        layernorm_eps=float(eps),
-        gelu=gelu,
-        head_gelu="tanh" if said.get("openai_gelu") else "erf",
-        residual_after_norm=bool(said.get("apply_residual_connection_post_layernorm", False)),
-        token_types=measured.token_types,
-        mlm_head=measured.mlm_head,
-    )
+    try:
+        return ProteinLMConfig(
+            layers=measured.layers,
+            hidden=measured.hidden,
+            heads=heads,
+            positions=measured.positions,
+            layernorm_eps=eps,
+            gelu=gelu,
+            head_gelu="tanh" if said.get("openai_gelu") else "erf",
+            residual_after_norm=bool(said.get("apply_residual_connection_post_layernorm", False)),
+            token_types=measured.token_types,
+            mlm_head=measured.mlm_head,
+        )
+    except ModelError as error:
+        raise CheckpointError(error.what, where=where, fix=error.fix) from error
 
 
 _ORDER_OF_VERSION: dict[float | None, QkvOrder] = {

@@ -7,7 +7,7 @@ run, layers are complete, every tensor has its shape, and no tensor is left that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,11 +123,7 @@ class MegatronCheckpoint:
         """See that all files are of one run and that their number is what they say it is."""
         first = self._stages[0][0]
         for shard in self._shards:
-            for what, mine, other in (
-                ("iteration", shard.iteration, first.iteration),
-                ("checkpoint_version", shard.version, first.version),
-                ("args", _relevant(shard.args), _relevant(first.args)),
-            ):
+            for (what, mine), (_, other) in zip(_said(shard), _said(first), strict=True):
                 if mine != other:
                     raise CheckpointError(
                         f"{what} differs between shards: {other} in {first.path.parent.name}, "
@@ -171,10 +167,11 @@ class MegatronCheckpoint:
         """Count a stage's layers, which it numbers from 0."""
         shard = self._stages[stage][0]
         numbers = {int(found[1]) for key in shard.tensors if (found := _LAYER.match(key))}
-        missing = set(range(max(numbers, default=0) + 1)) - numbers
-        if missing:
+        last = max(numbers, default=0)
+        missing = next((number for number in range(last + 1) if number not in numbers), None)
+        if missing is not None:
             raise CheckpointError(
-                f"layers are missing: {', '.join(map(str, sorted(missing)))}",
+                f"layer {missing} of {last + 1} is missing",
                 where=str(shard.path),
                 fix="a stage numbers its layers from 0 without gaps; get a whole checkpoint",
             )
@@ -275,8 +272,12 @@ class MegatronCheckpoint:
             )
 
 
-def _relevant(args: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if args is None else {name: args.get(name) for name in _ARGS_THAT_MATTER}
+def _said(shard: Shard) -> Iterator[tuple[str, Any]]:
+    """Yield what all shards of a checkpoint must say alike."""
+    yield "iteration", shard.iteration
+    yield "checkpoint_version", shard.version
+    for name in _ARGS_THAT_MATTER:
+        yield f"args.{name}", (shard.args or {}).get(name)
 
 
 def _named(revision: str, iteration: int | None) -> str:

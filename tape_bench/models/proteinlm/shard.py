@@ -32,7 +32,7 @@ class Shard:
     tensors: dict[str, Tensor]
     """By dotted path; see `mapping.flatten`."""
     args: Mapping[str, Any] | None
-    """Megatron's training arguments; None where the file has none."""
+    """Megatron's training arguments, as far as they are plain; None where the file has none."""
     version: float | None
     """`checkpoint_version`; None where the file has none."""
     iteration: int | None
@@ -90,7 +90,7 @@ def read_shard(path: Path) -> Shard:
     return Shard(
         path=path,
         tensors=tensors,
-        args=vars(args) if isinstance(args, argparse.Namespace) else None,
+        args=_plain(args) if isinstance(args, argparse.Namespace) else None,
         version=_number(state.get("checkpoint_version"), "checkpoint_version", path),
         iteration=_whole(state.get("iteration", state.get("total_iters"))),
         mapped=mapped,
@@ -161,6 +161,10 @@ def _refused(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
         where=str(path),
         fix="do not open it with other tools; get the checkpoint from its authors",
     )
+
+
+def _plain(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: x for name, x in vars(args).items() if isinstance(x, int | float | str)}
 
 
 def _is_plain(tensor: Tensor) -> bool:

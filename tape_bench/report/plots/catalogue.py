@@ -34,6 +34,9 @@ PLOTS = {
     "calibration": "how often the model is right against how sure it says it is",
 }
 
+VARIED = 1.1
+"""How much longer than the shortest protein the longest must be for a picture by length."""
+
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "token_class": ("confusion", "length", "calibration"),
     "sequence_class": ("length", "calibration"),
@@ -158,9 +161,12 @@ def _calibration(predictions: Predictions) -> Figure:
 def _by_length(filed: Filed, seeds: Sequence[Predictions]) -> Callable[[], Figure] | None:
     from tape_bench.report.plots import slices
 
-    groups, labels = slices.groups_of(seeds[0].lengths)
-    # Variants of one parent all have its length: there is nothing to see.
-    return partial(_sliced, filed, seeds, groups, labels, "residues") if len(labels) > 1 else None
+    lengths = seeds[0].lengths
+    groups, labels = slices.groups_of(lengths)
+    # Variants of one parent all have about its length: there is nothing to see.
+    if len(labels) < 2 or lengths.max() < VARIED * lengths.min():
+        return None
+    return partial(_sliced, filed, seeds, groups, labels, "residues")
 
 
 def _by_mutations(
@@ -175,7 +181,7 @@ def _by_mutations(
     counts = mutations.counts(loaded[card.split_of("train")], loaded[card.headline], seeds[0].ids)
     if counts is None:
         return None
-    groups, labels = slices.groups_of(counts, most=10)
+    groups, labels = slices.group_each(counts)
     return partial(_sliced, filed, seeds, groups, labels, "mutations")
 
 

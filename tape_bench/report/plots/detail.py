@@ -96,7 +96,7 @@ def scatter(predictions: Predictions, quantity: str) -> Figure:
     shaded = panel.hexbin(
         measured, said, gridsize=50, bins="log", mincnt=1, cmap=style.SEQUENTIAL, linewidths=0
     )
-    ends = [float(min(measured.min(), said.min())), float(max(measured.max(), said.max()))]
+    ends = [float(measured.min()), float(measured.max())]
     panel.plot(ends, ends, color=style.PALETTE[1], linewidth=0.9, linestyle="--")
     panel.set_xlabel(style.name(f"measured ({quantity})" if quantity else "measured", 60))
     panel.set_ylabel("predicted")

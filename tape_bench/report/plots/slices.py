@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FEWEST = 10
 """Proteins a part needs to be shown."""
 
+MOST_GROUPS = 5
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -59,7 +61,7 @@ def sliced(
     return found
 
 
-def groups_of(values: NDArray[np.int64], most: int = 5) -> tuple[NDArray[np.int64], list[str]]:
+def groups_of(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
     """Cut proteins into groups of about equal number by a whole-numbered property.
 
     Returns:
@@ -70,13 +72,20 @@ def groups_of(values: NDArray[np.int64], most: int = 5) -> tuple[NDArray[np.int6
     if len(known) < FEWEST:
         return np.full(len(values), -1), []
     # Each group begins at a value of its own, so that equal values are never parted.
-    parts = min(most, len(known) // FEWEST)
+    parts = min(MOST_GROUPS, len(known) // FEWEST)
     starts = np.unique(np.quantile(known, np.linspace(0, 1, parts + 1)[:-1], method="higher"))
     ends = [*(starts[1:] - 1), known.max()]
     labels = [
         f"{low}" if low == high else f"{low}–{high}" for low, high in zip(starts, ends, strict=True)
     ]
     return np.searchsorted(starts, values, side="right") - 1, labels
+
+
+def group_each(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+    """Make a group of every value of a property, -1 for negative ones, which mean unknown."""
+    known = np.unique(values[values >= 0])
+    groups = np.where(values >= 0, np.searchsorted(known, values), -1)
+    return groups, [str(value) for value in known]
 
 
 def draw(slices: Sequence[Slice], what: str, metric: str) -> Figure:

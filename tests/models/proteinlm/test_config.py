@@ -79,6 +79,14 @@ def test_the_user_may_not_contradict_args(given: Given, message: str) -> None:
         settle(ARGS, MEASURED, given, where="x")
 
 
+@pytest.mark.parametrize(
+    "change", [{"num_attention_heads": 3}, {"num_attention_heads": "4"}, {"layernorm_epsilon": "x"}]
+)
+def test_impossible_args_are_a_fault_of_the_checkpoint(change: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match="where: x"):
+        settle({**ARGS, **change}, MEASURED, Given(), where="x")
+
+
 @pytest.mark.parametrize("name", ["num_layers", "hidden_size", "max_position_embeddings"])
 def test_args_and_tensors_must_agree(name: str) -> None:
     with pytest.raises(CheckpointError, match=f"args say {name} 99"):

@@ -46,6 +46,12 @@ def test_a_training_file_is_read_for_what_it_says(tmp_path: Path, legacy: bool) 
     assert torch.equal(shard.tensors[WORDS], torch.ones(2, 3))
 
 
+def test_args_are_kept_as_far_as_they_are_plain(tmp_path: Path) -> None:
+    args = argparse.Namespace(num_layers=3, rank=torch.ones(2), data=["a"], hidden_size=None)
+    shard = read_shard(save(tmp_path / "x.pt", args=args))
+    assert shard.args == {"num_layers": 3}
+
+
 def test_old_files_count_iterations_under_another_name(tmp_path: Path) -> None:
     shard = read_shard(save(tmp_path / "x.pt", total_iters=7))
     assert (shard.iteration, shard.version, shard.args) == (7, None, None)

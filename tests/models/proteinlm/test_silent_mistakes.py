@@ -225,14 +225,14 @@ FAULTS: list[Any] = [
         lambda state: [
             shard(state).pop(name) for name in list(shard(state)) if name.startswith("layers.2.")
         ],
-        "layers are missing: 2", id="7 a layer missing",
+        "layer 2 of 4 is missing", id="7 a layer missing",
     ),
     pytest.param(
         LAST, lambda state: state.update(iteration=7), "iteration differs .* 0 in .* 7 in",
         id="8 ranks of different iterations",
     ),
     pytest.param(
-        LAST, set_arg("layernorm_epsilon", 1e-5), "args differs between shards",
+        LAST, set_arg("layernorm_epsilon", 1e-5), "args.layernorm_epsilon differs .* 1e-12 in",
         id="8 ranks of different runs",
     ),
 ]  # fmt: skip
