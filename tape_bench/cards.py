@@ -151,6 +151,8 @@ class TaskCard(_Declared):
         ]
         if self.kind in ("token_class", "residue_pair") and self.pool != "residues":
             faults.append(f"kind {self.kind} needs pool 'residues', not {self.pool!r}")
+        if self.kind in ("sequence_class", "sequence_value") and self.pool == "residues":
+            faults.append(f"kind {self.kind} needs pool 'mean' or 'first': one vector a protein")
         if self.targets[0].optional:
             faults.append("the first target cannot be optional")
         if faults:

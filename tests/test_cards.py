@@ -164,6 +164,7 @@ def test_all_faults_of_a_card_are_listed_at_once(write):
         (('primary = "soluble', 'primary = "other'), "not among the metrics"),
         (('id = "soluble.accuracy.top1"', 'id = "melting.accuracy.top1"'), "is no target"),
         (("classes = 2", ""), "needs classes"),
+        (('pool = "mean"', 'pool = "residues"'), "one vector a protein"),
         (('role = "valid"', 'role = "test"'), "exactly one split of role valid"),
         (("[splits]", "[splits"), "not valid TOML"),
         (('version = "1"', "version = 1"), "version"),

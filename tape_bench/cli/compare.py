@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 def command(a: Path, b: Path, every_metric: bool, draws: int, anyway: bool, as_json: bool) -> None:
     """Compare the records of run B with those of run A: files, or folders of records.
 
-    Differences are B less A. Intervals are paired by protein; p-values come from swapping the
-    two systems' predictions protein by protein, adjusted for the number of comparisons (Holm).
+    Differences are B less A. Intervals are paired by protein, and take in how much the figures
+    vary from seed to seed where there are several; p-values come from swapping the two systems'
+    predictions protein by protein, adjusted for the number of comparisons (Holm).
 
     \b
     Examples:
@@ -115,5 +116,13 @@ def _print(changes: list[Change], alone: list[str]) -> None:
         console.print(Text(f"{plain(change.task)}, {plain(change.label)}: {in_words(change)}"))
         for doubt in change.doubts:
             console.print(Text(f"  NOT COMPARABLE, compared as asked: {doubt}", style="bold red"))
+    if any(change.low is not None and not change.luck_included for change in changes):
+        console.print(
+            Text(
+                "note: with one seed, intervals are over proteins only; "
+                "run several (--seeds 0,1,2) to take in the luck of training",
+                style="yellow",
+            )
+        )
     for line in alone:
         console.print(Text(f"note: {plain(line)}", style="yellow"))

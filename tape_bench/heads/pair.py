@@ -1,7 +1,7 @@
 """Contact heads: a score for each pair of residues, from products of their representations.
 
-Written out, the features of all pairs fill `[residues, residues, 2 hidden]`. But a linear map of
-the products x_i * x_j is X diag(w) X^T, so nothing larger than the contact map itself is made.
+Written out, the features of all pairs fill `[residues, residues, 2 hidden]`;
+`kernels.pair_scores` makes nothing larger than the contact map itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tape_bench import kernels
 
 DROPOUT = 0.5
 """Share of features TAPE drops in training."""
@@ -25,7 +27,7 @@ class PairLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return contact logits `[..., residues, residues]` for `x` `[..., residues, hidden]`."""
-        return _weighted_products(x, self.weight) + self.bias
+        return kernels.pair_scores(x, self.weight[None], bias=self.bias[None]).squeeze(-3)
 
     @torch.no_grad()
     def start_at(self, rate: float) -> None:
@@ -55,20 +57,19 @@ class PairProductDifference(nn.Module):
     def class_logits(self, x: Tensor) -> Tensor:
         """Return the scores of `no contact` and `contact`, `[..., residues, residues, 2]`."""
         weight, bias = self._layer
-        products = weight[:, : self.hidden]
-        return torch.stack([_weighted_products(x, row) for row in products], dim=-1) + bias
+        return kernels.pair_scores(x, weight[:, : self.hidden], bias=bias).movedim(-3, -1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return contact logits `[..., residues, residues]` for `x` `[..., residues, hidden]`.
 
         Of two classes only the difference of their scores matters to the probability.
         """
-        weight, bias = self._layer
-        products = (weight[1] - weight[0])[: self.hidden]
+        weight, bias = (layer.diff(dim=0) for layer in self._layer)
+        products = weight[:, : self.hidden]
         if self.training:
             masks = functional.dropout(torch.ones_like(products).expand(2, -1), DROPOUT)
             products = products * masks.mean(dim=0)
-        return _weighted_products(x, products) + (bias[1] - bias[0])
+        return kernels.pair_scores(x, products, bias=bias).squeeze(-3)
 
     @torch.no_grad()
     def start_at(self, rate: float) -> None:
@@ -81,10 +82,6 @@ class PairProductDifference(nn.Module):
         linear = self.predict[1]
         assert isinstance(linear, nn.Linear)
         return linear.weight, linear.bias
-
-
-def _weighted_products(x: Tensor, weight: Tensor) -> Tensor:
-    return (x * weight) @ x.transpose(-1, -2)
 
 
 def _logit(rate: float) -> float:

@@ -42,4 +42,5 @@ def running() -> dict[str, str]:
         answers["varlen_attention"] += (
             f"; torch's flash attention from {attention.FLASH_FROM} tokens, reference in float32"
         )
+    answers["pair_scores"] = "reference (heads are trained on the CPU)"
     return answers

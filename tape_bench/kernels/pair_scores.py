@@ -67,17 +67,19 @@ class _PairScores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
         x, product, difference, _ = ctx.saved_tensors
         x, product, difference = (t.to(gradient.dtype) for t in (x, product, difference))
         by_lean = (gradient.sum(-1) - gradient.sum(-2)).mT
-        by_x = by_lean @ difference
+        # A probe's representations are frozen: half of the work would be thrown away.
+        by_x = by_lean @ difference if ctx.needs_input_grad[0] else None
         by_product = torch.empty_like(product)
         for channel, weight in enumerate(product):
             by_pair = gradient[..., channel, :, :]
-            pulled = (by_pair + by_pair.mT) @ x
-            by_x += pulled * weight
-            by_product[channel] = (pulled * x).flatten(0, -2).sum(0) / 2
+            pulled = by_pair @ x
+            by_product[channel] = (pulled * x).flatten(0, -2).sum(0)
+            if by_x is not None:
+                by_x += (pulled + by_pair.mT @ x) * weight
         by_difference = by_lean.flatten(0, -2).T @ x.flatten(0, -2)
         by_bias = gradient.sum((-1, -2)).reshape(-1, len(product)).sum(0)
         return by_x, by_product, by_difference, by_bias

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from tape_bench.cards import Kind
 from tape_bench.errors import NotComparableError, RecordError
 from tape_bench.report.kept import Kept, predictions
 from tape_bench.report.pairing import Pair, why_not_comparable
+from tape_bench.report.seeds import BySeed, luck, widened
+from tape_bench.results.record import MetricRecord, RunRecord
+
+ONE_SEED = (
+    "the runs differ in their only seed, and how much a seed matters is unknown; "
+    "give both several seeds, or the same one"
+)
 
 SIGNIFICANT = 0.05
 """Adjusted p-value below which a difference is called one."""
@@ -40,6 +47,10 @@ class Change:
     """Why the two must not be compared; not empty only where the user insisted."""
     remark: str | None = None
     """Why there is no interval."""
+    by_seed_a: BySeed = field(default_factory=dict)
+    by_seed_b: BySeed = field(default_factory=dict)
+    luck_included: bool = False
+    """Whether the interval takes in the luck of training, or the choice of proteins only."""
 
     @property
     def difference(self) -> float | None:
@@ -121,6 +132,8 @@ def figure(pair: Pair, metric: str, split: str) -> Change:
         b=found_b.value if found_b else None,
         n=found_b.n if found_b else None,
         doubts=tuple(why_not_comparable(pair, metric, split)),
+        by_seed_a=_by_seed(a, found_a),
+        by_seed_b=_by_seed(b, found_b),
     )
 
 
@@ -141,7 +154,11 @@ def measured(
     *,
     test: bool = False,
 ) -> Change:
-    """Add the paired bootstrap interval, and the permutation test if wanted."""
+    """Add the interval of the change, and the permutation test if wanted.
+
+    The interval is the paired bootstrap over proteins, widened by how much the runs' figures
+    differ from seed to seed where they have several.
+    """
     if isinstance(kept, str):
         return dataclasses.replace(change, remark=kept)
     # scipy takes longer to start than everything else here.
@@ -159,15 +176,16 @@ def measured(
         p = permutation_test(metric, after, before, permutations=draws) if test else None
     except NotComparableError as error:
         return dataclasses.replace(change, remark=error.what)
-    interval = difference.interval
-    return dataclasses.replace(
-        change,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        n=difference.n,
-        p=p,
-        remark=difference.reason,
-    )
+    change = dataclasses.replace(change, n=difference.n, p=p, remark=difference.reason)
+    if difference.value is None or difference.interval is None:
+        return change
+    low, high = difference.interval.low, difference.interval.high
+    chance = luck(change.by_seed_a, change.by_seed_b)
+    if chance:
+        low, high = widened(difference.value, low, high, chance, level)
+    elif change.by_seed_a.keys() != change.by_seed_b.keys():
+        return dataclasses.replace(change, remark=ONE_SEED)
+    return dataclasses.replace(change, low=low, high=high, luck_included=chance is not None)
 
 
 def in_words(change: Change) -> str:
@@ -179,17 +197,25 @@ def in_words(change: Change) -> str:
         return "the two figures are the same"
     p = change.p_holm
     size = f"{abs(better):.3f}"
-    if p is None:
-        which = change.model_b if better > 0 else change.model_a
-        return f"{which} is ahead by {size}; not tested: {change.remark}"
+    ahead = f"{change.model_b if better > 0 else change.model_a} is ahead by {size}"
+    if p is None or change.low is None or change.high is None:
+        return f"{ahead}; not told from chance: {change.remark}"
     if p >= SIGNIFICANT:
         return f"no difference that chance could not make: as large a one in {_odds(p)}"
+    if change.low <= 0 <= change.high:
+        return f"{ahead}, which the luck of training could make"
     word = "better" if better > 0 else "worse"
     return f"{change.model_b} is {word} by {size}: chance alone gives as much in {_odds(p)}"
 
 
 def _odds(p: float) -> str:
     return "at most 1 of 1,000 cases" if p <= 0.001 else f"about {p * 100:.2g} of 100 cases"
+
+
+def _by_seed(record: RunRecord, metric: MetricRecord | None) -> BySeed:
+    # A record lists its figures in the order of rising seeds.
+    figures = zip(sorted(record.protocol.seeds), metric.per_seed if metric else (), strict=False)
+    return {seed: value for seed, value in figures if value is not None}
 
 
 def _adjusted(changes: Sequence[Change]) -> list[Change]:

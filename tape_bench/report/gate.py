@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tape_bench.report.compare import Change, figure, kept_of, measured
+from tape_bench.report.compare import ONE_SEED, Change, figure, kept_of, measured
 from tape_bench.report.gather import Filed, Gathered
 from tape_bench.report.pairing import Pair, pair
 from tape_bench.report.tolerance import Tolerances
@@ -152,6 +152,8 @@ def judge(change: Change, tolerance: float, paired: bool) -> tuple[Exit, str]:
         return Exit.FINE, "no worse" if drop <= 0 else f"worse by {drop:.4g}, within tolerance"
     if not paired:
         return Exit.REGRESSION, f"worse by {drop:.4g}, more than {tolerance:g}"
+    if change.remark == ONE_SEED:
+        return Exit.FINE, f"worse by {drop:.4g}, not told from the luck of training: {ONE_SEED}"
     if change.low is None or change.high is None:
         return Exit.INCOMPLETE, f"no paired interval: {change.remark}"
     low, high = (

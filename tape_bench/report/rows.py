@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tape_bench.cards import BaselineTable, Measurement
 from tape_bench.report import runs
 from tape_bench.report.table import Cell, Column, Row
 from tape_bench.results import store
-from tape_bench.results.record import RunRecord
+from tape_bench.results.record import MetricRecord, RunRecord
 
 OFFICIAL = "official"
 """The pool of TAPE's own records, which comparable published figures join."""
@@ -104,6 +105,7 @@ def _cell(record: RunRecord, column: Column) -> Cell:
         high=metric.interval.high if metric.interval else None,
         n=metric.n,
         daggers=daggers,
+        remarks=_left_out(record, metric),
         pool=f"{same_data}{limit}" if rankable else None,
     )
 
@@ -127,6 +129,13 @@ def _doubts(record: RunRecord, column: Column) -> tuple[tuple[str, ...], bool]:
         reasons.append("the record was changed after it was written: its digest does not match")
         rankable = False
     return tuple(reasons), rankable
+
+
+def _left_out(record: RunRecord, metric: MetricRecord) -> tuple[str, ...]:
+    """Say which proteins of the split the figure does not rest on."""
+    split = record.task.data.splits.get(metric.split)
+    counts = Counter(split.n_skipped if split else {}) + Counter(metric.n_left_out)
+    return tuple(f"{count} proteins left out: {reason}" for reason, count in counts.items())
 
 
 def _first_line(error: str | None) -> str:

@@ -61,35 +61,31 @@ def grouped(records: Sequence[RunRecord]) -> list[Run]:
 
 def variants(grouped: Sequence[Run]) -> list[str]:
     """Name what tells runs of the same model and protocol apart, and nothing else."""
-    alike: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-    facets = []
+    alike: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in grouped:
-        own = _facets(_first(run)) | {"data": "data " + ", ".join(sorted(_sources(run)))}
-        facets.append(own)
-        alike[own["model"], own["protocol"]].append(own)
-    names = [name for own in facets for name in own]
-    values = {
-        group: {name: {own.get(name) for own in members} for name in dict.fromkeys(names)}
-        for group, members in alike.items()
-    }
-    found = [
-        ", ".join(
-            text
-            for name, text in own.items()
-            if len(values[own["model"], own["protocol"]][name]) > 1
-        )
-        for own in facets
-    ]
-    labels = [
-        (own["model"], own["protocol"], text) for own, text in zip(facets, found, strict=True)
-    ]
-    times = Counter(labels)
+        alike[_name(run)].append(run)
+    labels = [_differences(run, alike[_name(run)]) for run in grouped]
+    times = Counter((_name(run), label) for run, label in zip(grouped, labels, strict=True))
     return [
-        ", ".join(filter(None, (label[2], f"run {_first(run).run_key[:7]}")))
-        if times[label] > 1
-        else label[2]
+        label
+        if times[_name(run), label] == 1
+        else ", ".join(filter(None, (label, f"run {_first(run).run_key[:7]}")))
         for run, label in zip(grouped, labels, strict=True)
     ]
+
+
+def _differences(run: Run, alike: Sequence[Run]) -> str:
+    own = _facets(_first(run))
+    others = [_facets(_first(other)) for other in alike]
+    found = [text for facet, text in own.items() if any(o.get(facet) != text for o in others)]
+    digests = {(task, record.task.data.digest) for other in alike for task, record in other.items()}
+    if len(digests) > len({task for task, _ in digests}):
+        found.append(f"data {', '.join(sorted(_sources(run)))}")
+    return ", ".join(found)
+
+
+def _name(run: Run) -> tuple[str, str]:
+    return _first(run).model.name, _first(run).protocol.id
 
 
 def _standing(record: RunRecord) -> tuple[bool, str]:

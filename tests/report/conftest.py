@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def make_record(
     version: str = "0.1.0",
     others: dict[tuple[str, str], float] | None = None,
     run_key: str = "a" * 64,
+    seeds: Sequence[int] = (0,),
 ) -> RunRecord:
     card = registry.task(task)
     metrics = [_metric(card, card.primary, card.headline, value, half_width, n, undefined)]
@@ -112,7 +113,7 @@ def make_record(
             control=control,
         ),
         protocol=ProtocolRecord(
-            id=protocol, version="1", given=given or {}, resolved=given or {}, seeds=[0]
+            id=protocol, version="1", given=given or {}, resolved=given or {}, seeds=list(seeds)
         ),
         limit=limit,
         metrics=[] if status != "complete" else metrics,

@@ -88,7 +88,7 @@ def test_without_predictions_there_is_a_difference_but_no_interval(sides, tmp_pa
     assert change.difference is not None
     assert change.low is None
     assert "not beside the record" in (change.remark or "")
-    assert "not tested" in in_words(change)
+    assert "not told from chance" in in_words(change)
 
 
 def test_foreign_predictions_are_refused(sides, tmp_path):
@@ -113,6 +113,14 @@ def test_p_values_are_adjusted_for_their_number(tmp_path, write_run, measured):
     small, large = sorted(changes, key=lambda change: change.p)
     assert small.p_holm == pytest.approx(2 * small.p)
     assert large.p_holm == pytest.approx(max(large.p, 2 * small.p))
+
+
+def test_runs_of_one_different_seed_each_cannot_be_told_apart(sides):
+    (change,) = compare(sides(0.5, 1.5, seeds=[7]), draws=200)
+
+    assert change.difference is not None
+    assert change.low is None
+    assert "only seed" in (change.remark or "")
 
 
 @pytest.mark.parametrize(

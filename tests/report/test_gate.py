@@ -112,9 +112,9 @@ def test_a_record_cut_short_is_incomplete(folder, make, tmp_path):
 
 @pytest.fixture
 def paired(tmp_path, write_run, measured):
-    def verdict(noise, seed):
+    def verdict(noise, seed, **settings):
         write_run(tmp_path / "reference", measured(0.5, seed=1), "stability")
-        write_run(tmp_path / "new", measured(noise, seed=seed), "stability")
+        write_run(tmp_path / "new", measured(noise, seed=seed), "stability", **settings)
         sides = gather([tmp_path / "new"]), gather([tmp_path / "reference"])
         return gate.check(*sides, Tolerances(), paired=True, draws=1000)
 
@@ -134,6 +134,13 @@ def test_paired_lets_chance_pass(paired):
 
 def test_paired_catches_a_real_loss(paired):
     assert paired(0.9, seed=2).outcome == Exit.REGRESSION
+
+
+def test_paired_runs_that_differ_in_their_only_seed_pass_and_say_why(paired):
+    verdict = paired(0.9, seed=2, seeds=[7])
+
+    assert verdict.outcome == Exit.FINE
+    assert "luck of training" in verdict.findings[0].why
 
 
 def test_paired_without_predictions_is_incomplete(folder, make):

@@ -158,6 +158,22 @@ def test_failed_unfinished_and_undefined_say_why(make, cards):
     assert all(cell.value is None for cell in cells.values())
 
 
+def test_proteins_left_out_are_counted(make, cards):
+    record = make()
+    metric = record.metrics[0].model_copy(update={"n_left_out": {"no contacts": 2}})
+    split = record.task.data.splits["test"].model_copy(update={"n_skipped": {"too long": 3}})
+    data = record.task.data.model_copy(update={"splits": {"test": split}})
+    task = record.task.model_copy(update={"data": data})
+    record = record.model_copy(update={"metrics": [metric], "task": task})
+
+    cell = only(row(leaderboard.build([record], [], cards), "bert"))
+
+    assert cell.remarks == (
+        "3 proteins left out: too long",
+        "2 proteins left out: no contacts",
+    )
+
+
 def test_a_limited_run_is_marked(make, cards):
     cell = only(row(leaderboard.build([make(limit=100)], [published()], cards), "bert"))
 

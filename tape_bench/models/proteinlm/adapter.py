@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from tape_bench import kernels
 from tape_bench.data.tokens import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
 from tape_bench.models.embedder import Identity, Pool, Representation
 from tape_bench.models.placement import choose_device, choose_dtype
+from tape_bench.models.proteinlm.attend import offsets_of
 from tape_bench.models.proteinlm.checkpoint import digest, load_encoder, open_checkpoint
 from tape_bench.models.proteinlm.config import Gelu, Given, QkvOrder
 from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
@@ -167,10 +168,8 @@ class ProteinLM:
             raise ModelError(error.what, where=error.where, fix=error.fix) from error
         residues = [ids[start:stop] for start, stop in itertools.pairwise(offsets)]
         found: dict[int, Representation] = {}
-        for index, vectors in self._run(residues, "vectors"):
-            body = vectors[1 : 1 + len(residues[index])]
-            pooled = {"residues": body, "first": vectors[0]}.get(pool)
-            found[index] = _to_numpy(body.mean(0) if pooled is None else pooled)
+        for batch, vectors, lengths in self._run(residues, "vectors"):
+            found.update(zip(batch, self._pooled(vectors, lengths, pool), strict=True))
         return [found[index] for index in range(len(sequences))]
 
     @torch.no_grad()
@@ -182,24 +181,46 @@ class ProteinLM:
                 where=self._spec,
                 fix="use the pre-trained checkpoint",
             )
-        found = {
-            index: _to_numpy(logits[1 : 1 + len(token_ids[index])])
-            for index, logits in self._run(token_ids, "logits")
-        }
+        found: dict[int, NDArray[np.float32]] = {}
+        for batch, logits, lengths in self._run(token_ids, "logits"):
+            found.update(zip(batch, self._at_residues(logits, lengths), strict=True))
         return [found[index] for index in range(len(token_ids))]
 
     @property
     def _longest(self) -> int:
-        return self.config.positions - (1 if self.reading.tokens == "cls" else 2)
+        return self.config.positions - 1 - self._trailing
+
+    @property
+    def _trailing(self) -> int:
+        """Special tokens after the residues; before them stands `[CLS]` alone."""
+        return 1 if self.reading.tokens == "cls_sep" else 0
+
+    def _pooled(self, vectors: Tensor, lengths: list[int], pool: Pool) -> list[Representation]:
+        if pool == "residues":
+            return self._at_residues(vectors, lengths)
+        offsets = offsets_of(lengths, vectors.device)
+        if pool == "first":
+            return list(_to_numpy(vectors[offsets[:-1]]))
+        return list(_to_numpy(kernels.segment_mean(vectors, offsets, 1, self._trailing)))
+
+    def _at_residues(self, rows: Tensor, lengths: list[int]) -> list[NDArray[np.float32]]:
+        bounds = list(itertools.accumulate(lengths))[:-1]
+        parts = np.split(_to_numpy(rows), bounds)
+        # Copies: a view would keep the whole batch in memory.
+        return [part[1 : len(part) - self._trailing].copy() for part in parts]
 
     def _run(
         self, residues: Sequence[NDArray[np.int64]], what: What
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield each sequence's index and its rows, special tokens included, longest first."""
+    ) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """Yield batches: which sequences, their rows end to end, and how many rows each has.
+
+        Special tokens have rows too. The longest sequences come first.
+        """
         tokens = [self._with_special_tokens(index, ids) for index, ids in enumerate(residues)]
         for batch in self._batches([len(ids) for ids in tokens]):
-            rows = self._finite_rows([tokens[index] for index in batch], what)
-            yield from zip(batch, rows, strict=True)
+            lengths = [len(tokens[index]) for index in batch]
+            ids = torch.cat([tokens[index] for index in batch]).to(self.device)
+            yield batch, self._finite_rows(ids, lengths, what), lengths
 
     def _with_special_tokens(self, index: int, ids: NDArray[np.int64]) -> Tensor:
         if not 0 < len(ids) <= self._longest:
@@ -209,31 +230,33 @@ class ProteinLM:
                 where=f"sequence {index + 1}",
                 fix="leave it out, or let the length policy shorten it or cut it into windows",
             )
-        after = [self.vocabulary.sep] if self.reading.tokens == "cls_sep" else []
+        after = [self.vocabulary.sep] * self._trailing
         return torch.from_numpy(np.concatenate([[self.vocabulary.cls], ids, after]).astype(int))
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Group sequences of similar length; values do not depend on who shares a batch."""
         budget = _TOKENS_A_BATCH[self.device.type]
         batch: list[int] = []
+        tokens = 0
         for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-            if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            if batch and tokens + lengths[index] > budget:
                 yield batch
-                batch = []
+                batch, tokens = [], 0
             batch.append(index)
+            tokens += lengths[index]
         if batch:
             yield batch
 
-    def _finite_rows(self, batch: list[Tensor], what: What) -> list[Tensor]:
-        rows = self._rows(batch, what)
+    def _finite_rows(self, ids: Tensor, lengths: list[int], what: What) -> Tensor:
+        rows = self._rows(ids, lengths, what)
         if not _finite(rows) and self.dtype in (torch.float16, torch.bfloat16):
             # Half-precision weights survive the journey to float32 and back unchanged.
             self.encoder.float()
             try:
-                rows = self._rows(batch, what)
+                rows = self._rows(ids, lengths, what)
             finally:
                 self.encoder.to(self.dtype)
-            self.recomputed_in_float32 += len(batch)
+            self.recomputed_in_float32 += len(lengths)
         if not _finite(rows):
             raise ModelError(
                 f"the {what} are not finite even in float32",
@@ -242,40 +265,18 @@ class ProteinLM:
             )
         return rows
 
-    def _rows(self, batch: list[Tensor], what: What) -> list[Tensor]:
-        """Run the network; on a CPU padding is pure loss, on a GPU it saves launches."""
-        if self.device.type == "cpu":
-            return self._packed_rows(batch, what)
-        return self._padded_rows(batch, what)
-
-    def _packed_rows(self, batch: list[Tensor], what: What) -> list[Tensor]:
-        lengths = [len(ids) for ids in batch]
-        ids = torch.cat(batch).to(self.device)
+    def _rows(self, ids: Tensor, lengths: list[int], what: What) -> Tensor:
         if what == "logits":
-            rows = self.encoder.token_logits_packed(ids, lengths)
-        else:
-            rows = self.encoder.forward_packed(ids, lengths, self.reading.layer)
-        return list(torch.split(rows, lengths))
-
-    def _padded_rows(self, batch: list[Tensor], what: What) -> list[Tensor]:
-        lengths = [len(ids) for ids in batch]
-        ids = pad_sequence(batch, batch_first=True, padding_value=self.vocabulary.pad)
-        mask = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        if what == "logits":
-            rows = self.encoder.token_logits(ids, mask)
-        else:
-            rows = self.encoder(ids, mask, self.reading.layer)
-        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+            return self.encoder.token_logits_packed(ids, lengths)
+        return self.encoder.forward_packed(ids, lengths, self.reading.layer)
 
 
-def _finite(rows: list[Tensor]) -> bool:
-    return all(bool(torch.isfinite(row).all()) for row in rows)
+def _finite(rows: Tensor) -> bool:
+    return bool(torch.isfinite(rows).all())
 
 
 def _to_numpy(rows: Tensor) -> NDArray[np.float32]:
-    # A copy: a view would keep the whole batch in memory.
-    return rows.to("cpu", torch.float32, copy=True).numpy()
+    return rows.to("cpu", torch.float32).numpy()
 
 
 def _short_name(path: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from tape_bench import kernels
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values `[..., tokens, heads, head]` to what each token gathers, same shape."""
@@ -29,12 +32,16 @@ def attend_padded(mask: Tensor | None) -> Attend:
     return attend
 
 
-def attend_packed(lengths: Sequence[int]) -> Attend:
+def attend_packed(lengths: Sequence[int], device: torch.device) -> Attend:
     """Attend within each of the sequences that lie end to end in `[tokens]`."""
+    offsets, longest = offsets_of(lengths, device), max(lengths)
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        alone = attend_padded(None)
-        parts = zip(*(torch.split(x, list(lengths)) for x in (query, key, value)), strict=True)
-        return torch.cat([alone(q[None], k[None], v[None])[0] for q, k, v in parts])
+        return kernels.varlen_attention(query, key, value, offsets, longest)
 
     return attend
+
+
+def offsets_of(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """Tell where each sequence begins, and at last where all end, `[sequences + 1]`, int32."""
+    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=device)

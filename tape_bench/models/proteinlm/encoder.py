@@ -4,6 +4,9 @@ The residual stream, layer norms and softmax are computed in float32 (float64 in
 whatever the precision of the weights; linear maps take their input down to it. All layers see
 `[..., tokens, hidden]`, so padded `[batch, tokens]` rows and packed `[tokens]` sequences differ
 only in the `attend` function handed down to attention.
+
+What a block adds to the stream is handed on beside it and added where the next layer norm reads
+the sum, which one kernel does at once; position embeddings are the first to be added so.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tape_bench import kernels
 from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
 from tape_bench.models.proteinlm.config import Gelu
 
@@ -75,8 +79,8 @@ class Encoder(nn.Module):
         Returns:
             `[tokens of all sequences, hidden]` in float32.
         """
-        stream = self._stream(ids, _positions(ids, lengths), attend_packed(lengths), depth)
-        return self._output(stream, depth)
+        attend = attend_packed(lengths, ids.device)
+        return self._output(self._stream(ids, _positions(ids, lengths), attend, depth), depth)
 
     def token_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Score every vocabulary entry at every token: `[batch, tokens, vocabulary]`, float32."""
@@ -84,17 +88,19 @@ class Encoder(nn.Module):
 
     def token_logits_packed(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
         """Score every vocabulary entry at every packed token: `[tokens, vocabulary]`, float32."""
-        return self._logits(self._stream(ids, _positions(ids, lengths), attend_packed(lengths)))
+        attend = attend_packed(lengths, ids.device)
+        return self._logits(self._stream(ids, _positions(ids, lengths), attend))
 
     def _stream(
         self, ids: Tensor, positions: Tensor, attend: Attend, depth: int | None = None
     ) -> Tensor:
-        x = _widen(self.word(ids)) + _widen(self.position(positions))
+        stream = _widen(self.word(ids))
+        branch: Tensor = self.position(positions)
         if self.token_type is not None:
-            x = x + _widen(self.token_type.weight[0])
+            stream = stream + self.token_type.weight[0]
         for layer in self.layers[:depth]:
-            x = layer(x, attend)
-        return x
+            stream, branch = layer(stream, branch, attend)
+        return stream + branch
 
     def _output(self, stream: Tensor, depth: int | None) -> Tensor:
         last = depth is None or depth == len(self.layers)
@@ -116,19 +122,25 @@ class Layer(nn.Module):
         self, hidden: int, heads: int, eps: float, gelu: Gelu, residual_after_norm: bool
     ) -> None:
         super().__init__()
-        self.residual_after_norm = residual_after_norm
-        self.attention_norm = LayerNorm(hidden, eps)
+        self.attention_norm = AddLayerNorm(hidden, eps, residual_after_norm)
         self.attention = Attention(hidden, heads)
-        self.mlp_norm = LayerNorm(hidden, eps)
+        self.mlp_norm = AddLayerNorm(hidden, eps, residual_after_norm)
         self.mlp = MLP(hidden, gelu)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
-        """Add what the tokens tell each other, then what each makes of it."""
-        normed = self.attention_norm(x)
-        x = (normed if self.residual_after_norm else x) + self.attention(normed, attend)
-        normed = self.mlp_norm(x)
-        transformed: Tensor = self.mlp(normed)
-        return (normed if self.residual_after_norm else x) + transformed
+    def forward(self, stream: Tensor, branch: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
+        """Add what the tokens tell each other, and hand on what each makes of it.
+
+        Args:
+            stream: the residual stream `[..., tokens, hidden]`.
+            branch: what the block before adds to it, of the same shape.
+            attend: which tokens see which.
+
+        Returns:
+            The stream, and what the perceptron adds to it.
+        """
+        stream, normed = self.attention_norm(stream, branch)
+        stream, normed = self.mlp_norm(stream, self.attention(normed, attend))
+        return stream, self.mlp(normed)
 
 
 class Attention(nn.Module):
@@ -153,14 +165,12 @@ class MLP(nn.Module):
 
     def __init__(self, hidden: int, gelu: Gelu) -> None:
         super().__init__()
-        self.gelu = gelu
-        self.expand = Linear(hidden, 4 * hidden)
+        self.expand = LinearGelu(hidden, 4 * hidden, gelu)
         self.contract = Linear(4 * hidden, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token by itself."""
-        wide: Tensor = self.expand(x)
-        narrow: Tensor = self.contract(_gelu(wide, self.gelu))
+        narrow: Tensor = self.contract(self.expand(x))
         return narrow
 
 
@@ -169,15 +179,13 @@ class MLMHead(nn.Module):
 
     def __init__(self, hidden: int, vocabulary: int, eps: float, gelu: Gelu) -> None:
         super().__init__()
-        self.gelu = gelu
-        self.dense = Linear(hidden, hidden)
+        self.dense = LinearGelu(hidden, hidden, gelu)
         self.norm = LayerNorm(hidden, eps)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
         """Score `[..., hidden]` against every word embedding: `[..., vocabulary]`."""
-        x = self.norm(_gelu(self.dense(x), self.gelu))
-        return functional.linear(x, _widen(words), _widen(self.bias))
+        return functional.linear(self.norm(self.dense(x)), _widen(words), _widen(self.bias))
 
 
 class Linear(nn.Linear):
@@ -189,6 +197,18 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Take the input down to the weights' precision, and map it."""
         return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class LinearGelu(Linear):
+    """A linear map, and the GELU of what comes out."""
+
+    def __init__(self, inputs: int, outputs: int, form: Gelu) -> None:
+        super().__init__(inputs, outputs)
+        self.form = form
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the input down to the weights' precision, map and bend it."""
+        return kernels.linear_gelu(x.to(self.weight.dtype), self.weight, self.bias, self.form)
 
 
 class Embedding(nn.Embedding):
@@ -210,18 +230,32 @@ class LayerNorm(nn.LayerNorm):
         return functional.layer_norm(_widen(x), self.normalized_shape, weight, bias, self.eps)
 
 
+class AddLayerNorm(nn.Module):
+    """Layer norm of the stream and what a block adds to it."""
+
+    def __init__(self, hidden: int, eps: float, residual_after_norm: bool) -> None:
+        super().__init__()
+        self.eps = eps
+        self.residual_after_norm = residual_after_norm
+        self.weight = nn.Parameter(torch.ones(hidden))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, stream: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the new stream, and its layer norm in the precision of `branch`."""
+        if not self.residual_after_norm:
+            return kernels.add_layer_norm(stream, branch, self.weight, self.bias, self.eps)
+        # Here the layer norm is the new stream, so it must not lose precision.
+        branch = _widen(branch)
+        _, normed = kernels.add_layer_norm(stream, branch, self.weight, self.bias, self.eps)
+        return normed, normed
+
+
 def _positions(ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
     if lengths is None:
-        return torch.arange(ids.shape[-1], device=ids.device)
-    return torch.cat([torch.arange(length, device=ids.device) for length in lengths])
+        return torch.arange(ids.shape[-1], device=ids.device).expand_as(ids)
+    # One copy to the device, not one launch for each sequence.
+    return torch.cat([torch.arange(length) for length in lengths]).to(ids.device)
 
 
 def _widen(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _gelu(x: Tensor, form: Gelu) -> Tensor:
-    if form == "tanh" and x.dtype == torch.float64:
-        # Megatron wrote sqrt(2/pi) with eight digits, which only float64 can tell from the root.
-        return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
-    return functional.gelu(x, approximate="tanh" if form == "tanh" else "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tape_bench import kernels
 from tape_bench.data.tokens import LETTERS
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Embedder, MaskedLanguageModel
@@ -53,12 +55,31 @@ def test_any_batching_gives_what_each_gives_alone(sequences: list[str], budget: 
 MODEL = make()
 
 
-def test_padded_and_packed_rows_are_the_same() -> None:
-    batch = [torch.tensor([2, 6, 7, 8]), torch.tensor([2, 9]), torch.tensor([2, *range(6, 17)])]
-    for what in ("vectors", "logits"):
-        packed, padded = MODEL._packed_rows(batch, what), MODEL._padded_rows(batch, what)
-        for one, other in zip(packed, padded, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+def test_the_kernels_compute_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who computes them is what `doctor` tells; here it is that they are asked at all."""
+    expected = MODEL.embed(["MKV", "W"], "mean")
+    called: Counter[str] = Counter()
+
+    def spy(name: str) -> Callable[..., object]:
+        real = getattr(kernels, name)
+
+        def counted(*arguments: object) -> object:
+            called[name] += 1
+            return real(*arguments)
+
+        return counted
+
+    for name in kernels.running():
+        monkeypatch.setattr(kernels, name, spy(name))
+    for one, other in zip(MODEL.embed(["MKV", "W"], "mean"), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    layers = CONFIG.layers
+    assert called == {
+        "add_layer_norm": 2 * layers,
+        "linear_gelu": layers,
+        "varlen_attention": layers,
+        "segment_mean": 1,
+    }
 
 
 @pytest.mark.parametrize(

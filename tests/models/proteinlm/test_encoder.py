@@ -173,6 +173,7 @@ def test_residual_after_norm_takes_the_normalised_stream() -> None:
     stream = encoder(ids, depth=1)
     torch.testing.assert_close(stream.mean(-1), torch.zeros(1, 3, dtype=torch.float64))
     torch.testing.assert_close(stream.var(-1, correction=0), torch.ones(1, 3).double())
+    assert encoder.half()(ids, depth=1).dtype == torch.float32, "the stream lost precision"
 
 
 def test_token_types_add_the_first_row_everywhere() -> None:
