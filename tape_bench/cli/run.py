@@ -170,6 +170,7 @@ def _print_outcomes(
     outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
 ) -> None:
     import json
+    import sys
 
     records = [outcome.record for outcome in outcomes if outcome.record]
     if as_json:
@@ -181,7 +182,8 @@ def _print_outcomes(
         from tape_bench.report import leaderboard, render
 
         cards = {record.task.id: registry.task(record.task.id) for record in records}
-        console = Console()
+        # A file or a pipe has no width of its own; five tasks need about a hundred columns.
+        console = Console(width=None if sys.stdout.isatty() else 100)
         render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
         console.print("records:")
         for outcome in outcomes:

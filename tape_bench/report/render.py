@@ -14,10 +14,17 @@ from tape_bench.report.wording import plain
 _RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 
 
+_NARROW = 96
+"""Columns a terminal needs to show five tasks with their intervals."""
+
+
 def terminal(leaderboard: Leaderboard, console: Console) -> None:
     """Print the leaderboard; names go through as plain text, so that none can steer a terminal."""
+    narrow = console.width < _NARROW
     for section in leaderboard.sections:
-        console.print(_table(leaderboard, section))
+        console.print(_table(leaderboard, section, narrow))
+    if narrow:
+        console.print(Text(f"{_NARROW} columns or more show the intervals, too.", style="dim"))
     for warning in leaderboard.warnings:
         console.print(Text(f"note: {plain(warning)}", style="yellow"))
     for line in (*wording.LEGEND, wording.STANDING):
@@ -26,7 +33,7 @@ def terminal(leaderboard: Leaderboard, console: Console) -> None:
         console.print(Text(f"{letter}  {plain(text)}", style="dim"))
 
 
-def _table(leaderboard: Leaderboard, section: Section) -> Table:
+def _table(leaderboard: Leaderboard, section: Section, narrow: bool) -> Table:
     table = Table(
         title=Text(section.caption, style="bold yellow" if section.simulated else "bold"),
         title_justify="left",
@@ -54,7 +61,7 @@ def _table(leaderboard: Leaderboard, section: Section) -> Table:
             _name(leaderboard, row),
             _protocol(row),
             *(
-                _figure(leaderboard, row, cell, "" if n else f"n = {cell.n}")
+                _figure(leaderboard, row, cell, "" if n else f"n = {cell.n}", narrow)
                 for cell, n in zip(row.cells, common, strict=True)
             ),
         )
@@ -64,7 +71,7 @@ def _table(leaderboard: Leaderboard, section: Section) -> Table:
 def _protocol(row: Row) -> Text:
     text = Text(plain(row.protocol))
     if not row.published:
-        text.append(f"\n{plain(row.data)}", style="dim")
+        text.append(f"\n{plain(row.data)}".replace(" / ", "\n"), style="dim")
     return text
 
 
@@ -76,7 +83,7 @@ def _name(leaderboard: Leaderboard, row: Row) -> Text:
     return name
 
 
-def _figure(leaderboard: Leaderboard, row: Row, cell: Cell, n: str) -> Text:
+def _figure(leaderboard: Leaderboard, row: Row, cell: Cell, n: str, narrow: bool) -> Text:
     style = {"best": "bold green", "second": "underline"}.get(cell.mark or "", "")
     text = Text()
     text.append(wording.value(cell), style="red" if cell.state == "failed" else style)
@@ -85,6 +92,7 @@ def _figure(leaderboard: Leaderboard, row: Row, cell: Cell, n: str) -> Text:
     text.append(wording.letters(leaderboard, cell.notes).translate(_RAISED), style="cyan")
     # Published rows stay one line high: their ranks stand in the other formats.
     if not row.published and cell.n is not None:
-        for line in filter(None, (wording.interval(cell), wording.standing(cell), n)):
+        interval = "" if narrow else wording.interval(cell).replace(" – ", "–")
+        for line in filter(None, (interval, wording.standing(cell), n)):
             text.append(f"\n{line}", style="dim")
     return text
