@@ -95,7 +95,12 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_run_goes_on(tmp_path: Path):
                "--data", "sample", "--out", str(tmp_path), "--seeds"]  # fmt: skip
     many = ",".join(map(str, range(40)))
     process = subprocess.Popen(
-        [*command, many], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*command, many],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # A job started in the background inherits deaf ears for Ctrl-C; this one must hear it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("*-1.json")) and time.monotonic() < deadline:
