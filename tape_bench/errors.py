@@ -11,6 +11,7 @@
     │   └── CheckpointError     a checkpoint file that is missing, broken, foreign or unsafe
     ├── RecordError             a run record that is missing, cut short or of a future schema
     ├── TasksFailedError        some tasks of a run failed; the others' records are kept
+    ├── PeerLostError           another process of this run is gone; its own error is the cause
     ├── NotComparableError      two figures that must not be set side by side     exit code 3
     └── StorageError            a full disk, a folder that cannot be written
 
@@ -83,6 +84,10 @@ class RecordError(TapeBenchError):
 
 class TasksFailedError(TapeBenchError):
     """Some tasks of a run failed; the others are complete and kept."""
+
+
+class PeerLostError(TapeBenchError):
+    """Another process of this run is gone; its own error, not this one, tells why."""
 
 
 class NotComparableError(TapeBenchError):

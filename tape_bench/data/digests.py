@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ BLOCK = 1 << 20
 _SETTLED_SECONDS = 2.0
 """A file changed more recently may change again without its time stamp showing it."""
 
-_REMEMBERED = re.compile(r"([0-9a-f]{32}) ([0-9a-f]{64})")
+_REMEMBERED = re.compile(r"([0-9a-f]{32} )?[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,45 @@ def digest_of(file: Path, cache: Path) -> FileDigest:
     Raises:
         DataError: the file cannot be read.
     """
-    try:
-        stat = file.stat()
-        changed = max(stat.st_mtime, stat.st_ctime)
-        times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
-        identity = f"{file.absolute()} {stat.st_size} {times} {stat.st_dev} {stat.st_ino}"
-        memo = cache / "digests" / hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
-        known = _recall(memo)
-        if known is not None:
-            return known
+
+    def make() -> str:
         found = read_digest(file)
+        return f"{found.md5} {found.sha256}"
+
+    try:
+        md5, sha256 = remembered([file], "content", cache, make).split()
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(file)) from error
+    return FileDigest(md5, sha256)
+
+
+def remembered(files: Sequence[Path], what: str, cache: Path, make: Callable[[], str]) -> str:
+    """Return the digests that `make` takes of files, from the cache if no file has changed since.
+
+    Args:
+        files: what the digests follow from; they are told by path, size, times and inode.
+        what: all else that the digests follow from.
+        cache: cache root. One that cannot be written costs time, nothing else.
+        make: computes digests in hexadecimal, with spaces between them.
+
+    Raises:
+        OSError: a file is not there.
+    """
+    identity, changed = [what], 0.0
+    for file in files:
+        stat = file.stat()
+        changed = max(changed, stat.st_mtime, stat.st_ctime)
+        times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+        identity.append(f"{file.absolute()} {stat.st_size} {times} {stat.st_dev} {stat.st_ino}")
+    name = hashlib.sha256(os.fsencode("\n".join(identity))).hexdigest()[:32]
+    memo = cache / "digests" / name
+    known = _recall(memo)
+    if known is not None:
+        return known
+    found = make()
     if time.time() - changed > _SETTLED_SECONDS:
-        # A cache that cannot be written costs time, nothing else.
         with contextlib.suppress(StorageError):
-            replace(memo, lambda path: path.write_text(f"{found.md5} {found.sha256}"))
+            replace(memo, lambda path: path.write_text(found))
     return found
 
 
@@ -70,9 +94,9 @@ def read_digest(file: Path) -> FileDigest:
     return FileDigest(md5.hexdigest(), sha256.hexdigest())
 
 
-def _recall(memo: Path) -> FileDigest | None:
+def _recall(memo: Path) -> str | None:
     try:
-        remembered = _REMEMBERED.fullmatch(memo.read_text(encoding="ascii"))
+        text = memo.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
         return None
-    return FileDigest(*remembered.groups()) if remembered else None
+    return text if _REMEMBERED.fullmatch(text) else None

@@ -75,6 +75,23 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class PackedEmbedder(Embedder, Protocol):
+    """A model that computes sequences laid end to end, without padding, in one launch."""
+
+    @property
+    def special_tokens(self) -> int:
+        """Tokens the model adds to each sequence."""
+
+    def tokens_per_launch(self) -> int:
+        """Return the tokens worth computing at once, as far as memory goes; all kinds count."""
+
+    def embed_packed(
+        self, sequences: Sequence[str], pools: Sequence[Pool]
+    ) -> dict[Pool, list[Representation]]:
+        """Represent sequences in one launch, pooled in each of these ways; see `embed`."""
+
+
+@runtime_checkable
 class MaskedLanguageModel(Protocol):
     """A model that can also say which token stands at a place: what `perplexity` needs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import torch
 
 from tape_bench.errors import ModelError, unknown_name
@@ -42,6 +43,15 @@ def choose_dtype(name: str | None, device: torch.device, stored: torch.dtype) ->
             fix="choose float32, or bfloat16 for half the memory",
         )
     return dtype
+
+
+def tokens_that_fit(device: torch.device, wanted: int, bytes_per_token: int) -> int:
+    """Return how many of the tokens wanted at once fit half of the memory that is free."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    return max(1, min(wanted, free // 2 // bytes_per_token))
 
 
 def dtype_named(name: str) -> torch.dtype:

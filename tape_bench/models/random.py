@@ -22,6 +22,7 @@ from tape_bench.models.proteinlm.mapping import weights
 from tape_bench.models.proteinlm.parallel import Rank, gather
 from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
 from tape_bench.models.proteinlm.source import Origin
+from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
 
 SHAPES = {
     "proteinlm-200m": ProteinLMConfig(
@@ -43,6 +44,7 @@ def load(
     reading: str = "megatron",
     special_tokens: SpecialTokens | None = None,
     layer: int | None = None,
+    tensor_parallel: TensorParallel = ALONE,
 ) -> ProteinLM:
     """Make an untrained model.
 
@@ -54,7 +56,7 @@ def load(
         reading: `megatron` or `fork`.
         special_tokens: `cls` or `cls_sep`.
         layer: number of layers to go through.
-
+        tensor_parallel: this process's part of the network.
 
     Raises:
         UsageError: no architecture has this name.
@@ -76,6 +78,7 @@ def load(
         control=True,
         dtype=dtype,
         device=device,
+        tensor_parallel=tensor_parallel,
     )
 
 
@@ -83,6 +86,7 @@ class RandomWeights:
     """Weights of an untrained network; a `WeightSource` that no file stands behind."""
 
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __init__(
         self, config: ProteinLMConfig, seed: int, stored_dtype: torch.dtype = torch.float32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,8 @@ from torch import Tensor
 from tape_bench.data.tokens import TAPE_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError, UsageError
 from tape_bench.models.embedder import Identity, Pool, Representation
-from tape_bench.models.placement import choose_device, choose_dtype
+from tape_bench.models.packing import pack
+from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.tape_bert_checkpoint import Weights, read_config, read_weights
 from tape_bench.models.tape_bert_network import TapeBert
 
@@ -25,7 +26,7 @@ TOKENS_PER_LAUNCH = {"cpu": 2_048, "cuda": 16_384}
 """Tokens computed together, by kind of device; a single longer sequence goes alone."""
 
 SPECIALS = 2
-"""[CLS] before and [SEP] after the residues, as TAPE feeds them."""
+"""Tokens added to each sequence."""
 
 First = Literal["token", "tanh"]
 
@@ -39,16 +40,39 @@ class TapeBertEmbedder:
     first: First
     vocabulary: Vocabulary = TAPE_IUPAC
 
-    @torch.inference_mode()
+    @property
+    def special_tokens(self) -> int:
+        """[CLS] before and [SEP] after the residues, as TAPE feeds them."""
+        return SPECIALS
+
+    def tokens_per_launch(self) -> int:
+        """Return the tokens worth computing at once, fewer where the memory is small."""
+        words = self.network.words.weight
+        # In a layer, float32 norms and activations of which the widened ones are most.
+        per_token = self.identity.hidden_size * (2 * 4 + 12 * words.element_size())
+        return tokens_that_fit(words.device, TOKENS_PER_LAUNCH[words.device.type], per_token)
+
     def embed(self, sequences: Sequence[str], pool: Pool = "residues") -> list[Representation]:
         """Represent sequences: `[residues, hidden]` each, or `[hidden]` for the others.
 
         Raises:
             ModelError: an empty or too long sequence, or a letter outside the vocabulary.
         """
-        read = {"residues": _residues, "mean": _mean, "first": self._first_token}[pool]
-        token_ids = [self._encode(sequence) for sequence in sequences]
-        return self._compute(token_ids, read, self.identity.layer)
+        lengths = [len(sequence) + SPECIALS for sequence in sequences]
+        found: dict[int, Representation] = {}
+        for batch in pack(lengths, self.tokens_per_launch()):
+            launched = self.embed_packed([sequences[index] for index in batch], [pool])
+            found.update(zip(batch, launched[pool], strict=True))
+        return [found[index] for index in range(len(sequences))]
+
+    @torch.inference_mode()
+    def embed_packed(
+        self, sequences: Sequence[str], pools: Sequence[Pool]
+    ) -> dict[Pool, list[Representation]]:
+        """Represent sequences in one launch; see `PackedEmbedder`."""
+        readers = {"residues": _residues, "mean": _mean, "first": self._first_token}
+        hidden = self._hidden([self._encode(s) for s in sequences], self.identity.layer)
+        return {pool: [_to_numpy(readers[pool](one)) for one in hidden] for pool in pools}
 
     @torch.inference_mode()
     def token_logits(self, token_ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
@@ -66,7 +90,12 @@ class TapeBertEmbedder:
             )
         for ids in token_ids:
             self._check_length(len(ids))
-        return self._compute(token_ids, lambda x: self.network.logits(_residues(x)))
+        found: dict[int, NDArray[np.float32]] = {}
+        for batch in pack([len(ids) + SPECIALS for ids in token_ids], self.tokens_per_launch()):
+            hidden = self._hidden([token_ids[index] for index in batch])
+            logits = (_to_numpy(self.network.logits(_residues(one))) for one in hidden)
+            found.update(zip(batch, logits, strict=True))
+        return [found[index] for index in range(len(token_ids))]
 
     def _encode(self, sequence: str) -> NDArray[np.int64]:
         self._check_length(len(sequence))
@@ -86,26 +115,15 @@ class TapeBertEmbedder:
                 fix="leave it out, cut it, or choose the length policy skip, truncate or window",
             )
 
-    def _compute(
-        self,
-        token_ids: Sequence[NDArray[np.int64]],
-        read: Callable[[Tensor], Tensor],
-        layer: int | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Run the network, and `read` every sequence's hidden states `[tokens, hidden]`."""
-        results: dict[int, NDArray[np.float32]] = {}
+    def _hidden(
+        self, token_ids: Sequence[NDArray[np.int64]], layer: int | None = None
+    ) -> Sequence[Tensor]:
+        """Return the hidden states of sequences, `[tokens, hidden]` each, special tokens too."""
         before, after = [self.vocabulary.cls], [self.vocabulary.sep]
-        device = self.network.words.weight.device
-        lengths = [len(ids) + SPECIALS for ids in token_ids]
-        for launch in _launches(lengths, TOKENS_PER_LAUNCH[device.type]):
-            rows = [np.concatenate([before, token_ids[index], after]) for index in launch]
-            tokens = [len(row) for row in rows]
-            ids = torch.from_numpy(np.concatenate(rows)).to(device)
-            hidden = self.network(ids, tokens, layer)
-            for index, one in zip(launch, hidden.split(tokens), strict=True):
-                # A copy: a view would keep the whole launch in memory.
-                results[index] = read(one).to("cpu", torch.float32, copy=True).numpy()
-        return [results[index] for index in range(len(token_ids))]
+        rows = [np.concatenate([before, ids, after]) for ids in token_ids]
+        tokens = [len(row) for row in rows]
+        ids = torch.from_numpy(np.concatenate(rows)).to(self.network.words.weight.device)
+        return self.network(ids, tokens, layer).split(tokens)  # type: ignore[no-any-return]
 
     def _first_token(self, hidden: Tensor) -> Tensor:
         return hidden[0] if self.first == "token" else self.network.pool(hidden[0])
@@ -180,18 +198,9 @@ def _mean(hidden: Tensor) -> Tensor:
     return hidden[1:-1].float().mean(dim=0)
 
 
-def _launches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Share sequences out, longest first: indices of those computed together."""
-    launch: list[int] = []
-    tokens = 0
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if launch and tokens + lengths[index] > most:
-            yield launch
-            launch, tokens = [], 0
-        launch.append(index)
-        tokens += lengths[index]
-    if launch:
-        yield launch
+def _to_numpy(rows: Tensor) -> NDArray[np.float32]:
+    # A copy: a view would keep the whole launch in memory.
+    return rows.to("cpu", torch.float32, copy=True).numpy()
 
 
 def _digest(weights: Weights) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -18,16 +19,24 @@ from tape_bench import kernels
 from tape_bench.data.tokens import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
 from tape_bench.models.embedder import Identity, Pool, Representation
-from tape_bench.models.placement import choose_device, choose_dtype
+from tape_bench.models.packing import pack
+from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.proteinlm.attend import offsets_of
-from tape_bench.models.proteinlm.checkpoint import digest, load_encoder, open_checkpoint
+from tape_bench.models.proteinlm.checkpoint import (
+    load_encoder,
+    open_checkpoint,
+    remembered_digest,
+)
 from tape_bench.models.proteinlm.config import Gelu, Given, QkvOrder
+from tape_bench.models.proteinlm.encoder import Encoder
+from tape_bench.models.proteinlm.mapping import weights
 from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
 from tape_bench.models.proteinlm.source import WeightSource
+from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
 
 What = Literal["vectors", "logits"]
 
-_TOKENS_A_BATCH = {"cpu": 2_048, "cuda": 16_384}
+_TOKENS_PER_LAUNCH = {"cpu": 2_048, "cuda": 16_384}
 """More tokens in one go make nothing faster, and cost memory."""
 
 
@@ -43,6 +52,7 @@ def load(
     heads: int | None = None,
     gelu: Gelu | None = None,
     layernorm_eps: float | None = None,
+    tensor_parallel: TensorParallel = ALONE,
 ) -> ProteinLM:
     """Load ProteinLM from a checkpoint.
 
@@ -59,9 +69,11 @@ def load(
         heads: number of attention heads, where the checkpoint does not say.
         gelu: `tanh` or `erf`, where the checkpoint does not say.
         layernorm_eps: where the checkpoint does not say.
+        tensor_parallel: this process's part of a network that several compute together.
 
     Raises:
-        CheckpointError: the checkpoint is missing, broken, foreign, unsafe or incomplete.
+        CheckpointError: the checkpoint is missing, broken, foreign, unsafe or incomplete. The
+            weights themselves are read when they are first needed.
         ModelError: the options ask for what the model or the machine does not have.
     """
     if not argument:
@@ -76,11 +88,12 @@ def load(
         pretraining=("Pfam",),
         dtype=dtype,
         device=device,
+        tensor_parallel=tensor_parallel,
     )
 
 
 class ProteinLM:
-    """ProteinLM, trained or untrained: an `Embedder` and a `MaskedLanguageModel`."""
+    """ProteinLM, trained or untrained: a `PackedEmbedder` and a `MaskedLanguageModel`."""
 
     def __init__(
         self,
@@ -93,6 +106,7 @@ class ProteinLM:
         control: bool = False,
         dtype: str | None = None,
         device: str | None = None,
+        tensor_parallel: TensorParallel = ALONE,
     ) -> None:
         source = open_source()
         self.reading = reading
@@ -102,6 +116,7 @@ class ProteinLM:
         self.recomputed_in_float32 = 0
         """Sequences whose values overflowed in half precision and were computed again."""
         self._open_source = open_source
+        self._tensor_parallel = tensor_parallel
         self._origin = source.origin
         self._spec = spec
         self._name = name
@@ -117,12 +132,20 @@ class ProteinLM:
                 fix=f"choose 0 (embeddings) to {config.layers} (the last layer)",
             )
         self.config = config
-        self.encoder = load_encoder(
-            source,
-            config,
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The network; its weights are read at the first look.
+
+        A run that finds all representations in the cache never looks.
+        """
+        return load_encoder(
+            self._open_source(),
+            self.config,
             dtype=self.dtype,
             device=self.device,
-            normalise_output=reading.name == "megatron",
+            normalise_output=self.reading.name == "megatron",
+            parallel=self._tensor_parallel,
         )
 
     @cached_property
@@ -136,8 +159,8 @@ class ProteinLM:
             spec=self._spec,
             name=self._name,
             revision=self._origin.revision,
-            weights_digest=digest(self._open_source()),
-            parameters=sum(parameter.numel() for parameter in self.encoder.parameters()),
+            weights_digest=remembered_digest(self._open_source()),
+            parameters=sum(math.prod(weight.shape) for weight in weights(self.config).values()),
             hidden_size=self.config.hidden,
             longest_input=self._longest,
             pretraining=self._pretraining,
@@ -159,18 +182,45 @@ class ProteinLM:
         """ProteinLM's 31 tokens."""
         return MEGATRON_IUPAC
 
-    @torch.no_grad()
+    @property
+    def special_tokens(self) -> int:
+        """Tokens added to each sequence: `[CLS]`, and `[SEP]` in one reading."""
+        return 1 + self._trailing
+
+    def tokens_per_launch(self) -> int:
+        """Return the tokens worth computing at once, fewer where the memory is small."""
+        # The probe asks what is free beside the weights.
+        width = self.encoder.word.weight.element_size()
+        # In a layer, float32 stream and norms, and activations of which the widened ones are most.
+        per_token = self.config.hidden * (3 * 4 + 12 * width)
+        fit = tokens_that_fit(self.device, _TOKENS_PER_LAUNCH[self.device.type], per_token)
+        # Processes that compute one network must form the same batches.
+        return self._tensor_parallel.least(fit)
+
     def embed(self, sequences: Sequence[str], pool: Pool = "residues") -> list[Representation]:
         """Represent sequences; see `Embedder.embed`. `first` is the vector of `[CLS]`."""
+        self._check_lengths([len(sequence) for sequence in sequences])
+        lengths = [len(sequence) + self.special_tokens for sequence in sequences]
+        found: dict[int, Representation] = {}
+        for batch in pack(lengths, self.tokens_per_launch()):
+            launched = self.embed_packed([sequences[index] for index in batch], [pool])
+            found.update(zip(batch, launched[pool], strict=True))
+        return [found[index] for index in range(len(sequences))]
+
+    @torch.no_grad()
+    def embed_packed(
+        self, sequences: Sequence[str], pools: Sequence[Pool]
+    ) -> dict[Pool, list[Representation]]:
+        """Represent sequences in one launch; see `PackedEmbedder`."""
         try:
             ids, offsets = self.vocabulary.encode_many(sequences)
         except DataError as error:
             raise ModelError(error.what, where=error.where, fix=error.fix) from error
-        residues = [ids[start:stop] for start, stop in itertools.pairwise(offsets)]
-        found: dict[int, Representation] = {}
-        for batch, vectors, lengths in self._run(residues, "vectors"):
-            found.update(zip(batch, self._pooled(vectors, lengths, pool), strict=True))
-        return [found[index] for index in range(len(sequences))]
+        tokens = self._with_special_tokens(
+            [ids[start:stop] for start, stop in itertools.pairwise(offsets)]
+        )
+        vectors, lengths = self._launch(tokens, "vectors")
+        return {pool: self._pooled(vectors, lengths, pool) for pool in pools}
 
     @torch.no_grad()
     def token_logits(self, token_ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
@@ -181,8 +231,10 @@ class ProteinLM:
                 where=self._spec,
                 fix="use the pre-trained checkpoint",
             )
+        tokens = self._with_special_tokens(token_ids)
         found: dict[int, NDArray[np.float32]] = {}
-        for batch, logits, lengths in self._run(token_ids, "logits"):
+        for batch in pack([len(ids) for ids in tokens], self.tokens_per_launch()):
+            logits, lengths = self._launch([tokens[index] for index in batch], "logits")
             found.update(zip(batch, self._at_residues(logits, lengths), strict=True))
         return [found[index] for index in range(len(token_ids))]
 
@@ -209,46 +261,40 @@ class ProteinLM:
         # Copies: a view would keep the whole batch in memory.
         return [part[1 : len(part) - self._trailing].copy() for part in parts]
 
-    def _run(
-        self, residues: Sequence[NDArray[np.int64]], what: What
-    ) -> Iterator[tuple[list[int], Tensor, list[int]]]:
-        """Yield batches: which sequences, their rows end to end, and how many rows each has.
+    def _launch(self, tokens: Sequence[Tensor], what: What) -> tuple[Tensor, list[int]]:
+        """Return the rows of sequences end to end, special tokens too, and each one's number."""
+        lengths = [len(ids) for ids in tokens]
+        return self._finite_rows(torch.cat(list(tokens)).to(self.device), lengths, what), lengths
 
-        Special tokens have rows too. The longest sequences come first.
-        """
-        tokens = [self._with_special_tokens(index, ids) for index, ids in enumerate(residues)]
-        for batch in self._batches([len(ids) for ids in tokens]):
-            lengths = [len(tokens[index]) for index in batch]
-            ids = torch.cat([tokens[index] for index in batch]).to(self.device)
-            yield batch, self._finite_rows(ids, lengths, what), lengths
+    def _with_special_tokens(self, residues: Sequence[NDArray[np.int64]]) -> list[Tensor]:
+        self._check_lengths([len(ids) for ids in residues])
+        before, after = [self.vocabulary.cls], [self.vocabulary.sep] * self._trailing
+        return [
+            torch.from_numpy(np.concatenate([before, ids, after]).astype(int)) for ids in residues
+        ]
 
-    def _with_special_tokens(self, index: int, ids: NDArray[np.int64]) -> Tensor:
-        if not 0 < len(ids) <= self._longest:
-            what = "is empty" if not len(ids) else f"has {len(ids)} residues"
-            raise ModelError(
-                f"the sequence {what}; this model reads 1 to {self._longest}",
-                where=f"sequence {index + 1}",
-                fix="leave it out, or let the length policy shorten it or cut it into windows",
-            )
-        after = [self.vocabulary.sep] * self._trailing
-        return torch.from_numpy(np.concatenate([[self.vocabulary.cls], ids, after]).astype(int))
-
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Group sequences of similar length; values do not depend on who shares a batch."""
-        budget = _TOKENS_A_BATCH[self.device.type]
-        batch: list[int] = []
-        tokens = 0
-        for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-            if batch and tokens + lengths[index] > budget:
-                yield batch
-                batch, tokens = [], 0
-            batch.append(index)
-            tokens += lengths[index]
-        if batch:
-            yield batch
+    def _check_lengths(self, lengths: Sequence[int]) -> None:
+        for index, length in enumerate(lengths):
+            if not 0 < length <= self._longest:
+                what = f"has {length} residues" if length else "is empty"
+                raise ModelError(
+                    f"the sequence {what}; this model reads 1 to {self._longest}",
+                    where=f"sequence {index + 1}",
+                    fix="leave it out, or let the length policy shorten it or cut it into windows",
+                )
 
     def _finite_rows(self, ids: Tensor, lengths: list[int], what: What) -> Tensor:
-        rows = self._rows(ids, lengths, what)
+        try:
+            rows = self._rows(ids, lengths, what)
+        except torch.OutOfMemoryError:
+            if self._tensor_parallel.size == 1:
+                raise
+            # Nobody can try again with less: the partners are in the middle of this batch.
+            raise ModelError(
+                f"the memory of tensor-parallel processes does not hold {len(ids)} tokens",
+                where=str(self.device),
+                fix=f"use more of them, or --tokens-per-batch {max(len(ids) // 2, 1)}",
+            ) from None
         if not _finite(rows) and self.dtype in (torch.float16, torch.bfloat16):
             # Half-precision weights survive the journey to float32 and back unchanged.
             self.encoder.float()

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tape_bench.errors import UsageError
+from tape_bench import places
+from tape_bench.data.digests import remembered
+from tape_bench.errors import CheckpointError, UsageError
 from tape_bench.models.proteinlm.config import Given, ProteinLMConfig
 from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.folder import CONFIG, ConvertedFolder
@@ -17,6 +19,7 @@ from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
 from tape_bench.models.proteinlm.megatron import MegatronCheckpoint
 from tape_bench.models.proteinlm.parallel import Rank
 from tape_bench.models.proteinlm.source import WeightSource
+from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
 
 
 def open_checkpoint(path: Path, given: Given | None = None) -> WeightSource:
@@ -59,9 +62,16 @@ def read_weights(
 
 
 def build_encoder(
-    config: ProteinLMConfig, *, vocabulary: int, normalise_output: bool = True
+    config: ProteinLMConfig,
+    *,
+    vocabulary: int,
+    normalise_output: bool = True,
+    parallel: TensorParallel = ALONE,
 ) -> Encoder:
-    """Build the network a config describes; under `torch.device("meta")` it takes no memory."""
+    """Build the network a config describes, or what one tensor-parallel rank has of it.
+
+    Under `torch.device("meta")` it takes no memory.
+    """
     return Encoder(
         layers=config.layers,
         hidden=config.hidden,
@@ -75,6 +85,7 @@ def build_encoder(
         normalise_output=normalise_output,
         token_types=config.token_types,
         mlm_head=config.mlm_head,
+        parallel=parallel,
     )
 
 
@@ -85,17 +96,21 @@ def load_encoder(
     dtype: torch.dtype,
     device: torch.device | str = "cpu",
     normalise_output: bool = True,
+    parallel: TensorParallel = ALONE,
 ) -> Encoder:
     """Build a network around the weights of a checkpoint.
 
     The network is built without memory and the weights are put in place as they are read, so
     that no second copy exists at any time; where the file has them just as asked for, there is
-    no copy at all. `config` is the source's own, or a variation on it
-    that has the same weights.
+    no copy at all. `config` is the source's own, or a variation on it that has the same weights.
+    A tensor-parallel rank reads and keeps its own slices only.
     """
     with torch.device("meta"):
-        encoder = build_encoder(config, vocabulary=VOCABULARY, normalise_output=normalise_output)
-    state = read_weights(source, dtype=dtype, device=device, share=True)
+        encoder = build_encoder(
+            config, vocabulary=VOCABULARY, normalise_output=normalise_output, parallel=parallel
+        )
+    keep = (parallel.rank, parallel.size)
+    state = read_weights(source, dtype=dtype, device=device, keep=keep, share=True)
     encoder.load_state_dict(state, assign=True)
     return encoder.eval().requires_grad_(False)
 
@@ -116,3 +131,14 @@ def digest(source: WeightSource, dtype: torch.dtype | None = None) -> str:
     with ThreadPoolExecutor(max_workers=2) as pool:
         lines = pool.map(line, sorted(weights(source.config)))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def remembered_digest(source: WeightSource) -> str:
+    """Return `digest(source)`, from the cache if its files have not changed since it was taken."""
+    what = f"{type(source).__name__} {source.config} {source.origin} {source.stored_dtype}"
+    try:
+        return remembered(source.files, what, places.cache(), lambda: digest(source))
+    except OSError as error:
+        raise CheckpointError(
+            f"the file is gone: {error.strerror}", where=error.filename, fix="load the model again"
+        ) from error

@@ -7,6 +7,9 @@ only in the `attend` function handed down to attention.
 
 What a block adds to the stream is handed on beside it and added where the next layer norm reads
 the sum, which one kernel does at once; position embeddings are the first to be added so.
+
+A tensor-parallel rank has some of the heads in `Attention`, some of the channels in `MLP`, and
+all of everything else.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from torch.nn import functional
 from tape_bench import kernels
 from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
 from tape_bench.models.proteinlm.config import Gelu
+from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
 
 
 class Encoder(nn.Module):
@@ -40,6 +44,7 @@ class Encoder(nn.Module):
         normalise_output: bool = True,
         token_types: int = 0,
         mlm_head: bool = True,
+        parallel: TensorParallel = ALONE,
     ) -> None:
         super().__init__()
         self.normalise_output = normalise_output
@@ -47,7 +52,8 @@ class Encoder(nn.Module):
         self.position = Embedding(positions, hidden)
         self.token_type = Embedding(token_types, hidden) if token_types else None
         self.layers = nn.ModuleList(
-            Layer(hidden, heads, layernorm_eps, gelu, residual_after_norm) for _ in range(layers)
+            Layer(hidden, heads, layernorm_eps, gelu, residual_after_norm, parallel)
+            for _ in range(layers)
         )
         self.final_norm = LayerNorm(hidden, layernorm_eps)
         self.mlm_head = MLMHead(hidden, vocabulary, layernorm_eps, head_gelu) if mlm_head else None
@@ -119,13 +125,19 @@ class Layer(nn.Module):
     """Attention, then a two-layer perceptron, each on the normalised stream, each added to it."""
 
     def __init__(
-        self, hidden: int, heads: int, eps: float, gelu: Gelu, residual_after_norm: bool
+        self,
+        hidden: int,
+        heads: int,
+        eps: float,
+        gelu: Gelu,
+        residual_after_norm: bool,
+        parallel: TensorParallel,
     ) -> None:
         super().__init__()
         self.attention_norm = AddLayerNorm(hidden, eps, residual_after_norm)
-        self.attention = Attention(hidden, heads)
+        self.attention = Attention(hidden, heads, parallel)
         self.mlp_norm = AddLayerNorm(hidden, eps, residual_after_norm)
-        self.mlp = MLP(hidden, gelu)
+        self.mlp = MLP(hidden, gelu, parallel)
 
     def forward(self, stream: Tensor, branch: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
         """Add what the tokens tell each other, and hand on what each makes of it.
@@ -146,11 +158,12 @@ class Layer(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention; the fused weight's rows go `[heads, query key value, head]`."""
 
-    def __init__(self, hidden: int, heads: int) -> None:
+    def __init__(self, hidden: int, heads: int, parallel: TensorParallel) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = Linear(hidden, 3 * hidden)
-        self.dense = Linear(hidden, hidden)
+        self.heads = parallel.share(heads)
+        channels = self.heads * (hidden // heads)
+        self.qkv = Linear(hidden, 3 * channels)
+        self.dense = RowParallelLinear(channels, hidden, parallel)
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """Let every token gather from the tokens `attend` lets it see."""
@@ -163,10 +176,11 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Widen four times, bend, narrow again."""
 
-    def __init__(self, hidden: int, gelu: Gelu) -> None:
+    def __init__(self, hidden: int, gelu: Gelu, parallel: TensorParallel) -> None:
         super().__init__()
-        self.expand = LinearGelu(hidden, 4 * hidden, gelu)
-        self.contract = Linear(4 * hidden, hidden)
+        channels = 4 * hidden // parallel.size
+        self.expand = LinearGelu(hidden, channels, gelu)
+        self.contract = RowParallelLinear(channels, hidden, parallel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token by itself."""
@@ -197,6 +211,21 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Take the input down to the weights' precision, and map it."""
         return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class RowParallelLinear(Linear):
+    """A linear map of inputs that tensor-parallel ranks have a part of each."""
+
+    def __init__(self, inputs: int, outputs: int, parallel: TensorParallel) -> None:
+        super().__init__(inputs, outputs)
+        self.parallel = parallel
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the input down to the weights' precision, map it, and sum over the ranks."""
+        # All ranks have the bias. One of them adds it, in its matrix product, at no cost.
+        bias = self.bias if self.parallel.rank == 0 else None
+        part = functional.linear(x.to(self.weight.dtype), self.weight, bias)
+        return self.parallel.add_up(part)
 
 
 class LinearGelu(Linear):

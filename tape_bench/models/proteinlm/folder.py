@@ -116,6 +116,7 @@ class ConvertedFolder:
             )
         self.origin = Origin(said["revision"], said["checkpoint_version"], said["qkv_order"])
         self._weights = weights(self.config)
+        self.files = tuple(self._find())
         self._files = self._open()
         self._shared: set[str] = set()
         self._check()
@@ -159,16 +160,16 @@ class ConvertedFolder:
         tensor: Tensor = self._files[huggingface].get_tensor(huggingface)
         return tensor
 
+    def _find(self) -> list[Path]:
+        if not (self._path / INDEX).is_file():
+            return [self._path / SINGLE]
+        listed = _read_json(self._path / INDEX).get("weight_map", {})
+        return [self._path / Path(name).name for name in sorted(map(str, set(listed.values())))]
+
     def _open(self) -> dict[str, Any]:
         """Open the folder's safetensors files: the open file by the names of its tensors."""
-        if (self._path / INDEX).is_file():
-            listed = _read_json(self._path / INDEX).get("weight_map", {})
-            names = sorted({str(name) for name in listed.values()})
-        else:
-            names = [SINGLE]
         files = {}
-        for name in names:
-            path = self._path / Path(name).name
+        for path in self.files:
             try:
                 file: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as error:

@@ -78,6 +78,7 @@ class MegatronCheckpoint:
             checkpoint_version="absent" if first.version is None else str(first.version),
             qkv_order=order,
         )
+        self.files = tuple(shard.path for shard in self._shards)
         self._places = {place.weight.name: place for place in self._place_all()}
         self._shared: set[str] = set()
         self._check_tied_words()

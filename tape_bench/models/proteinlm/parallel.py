@@ -96,7 +96,7 @@ def gather(
 
 
 def _check_equal(parts: Sequence[Tensor], name: str) -> None:
-    for rank, part in enumerate(parts):
+    for rank, part in enumerate(parts[1:], start=1):
         if not torch.equal(part, parts[0]):
             raise CheckpointError(
                 f"{name} differs between tensor-parallel ranks 0 and {rank}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -34,6 +35,10 @@ class WeightSource(Protocol):
     @property
     def origin(self) -> Origin:
         """Where the weights come from."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that hold the weights; none where they follow from config and origin."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tape_bench import kernels
@@ -40,10 +40,11 @@ class Scaled(RandomWeights):
 SEQUENCES = st.lists(st.text(LETTERS, min_size=1, max_size=11), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(sequences=SEQUENCES, budget=st.integers(1, 40))
 def test_any_batching_gives_what_each_gives_alone(sequences: list[str], budget: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(module._TOKENS_A_BATCH, "cpu", budget)
+        patch.setitem(module._TOKENS_PER_LAUNCH, "cpu", budget)
         together = MODEL.embed(sequences)
         for sequence, found in zip(sequences, together, strict=True):
             (alone,) = MODEL.embed([sequence])
