@@ -5,22 +5,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tape_bench.cards import TaskCard
-from tape_bench.errors import TapeBenchError, TasksFailedError
-from tape_bench.models import load_model
-from tape_bench.models.embedder import Embedder
+from tape_bench.engine.crew import Crew, assemble
+from tape_bench.engine.stored import stored_as
+from tape_bench.errors import ModelError, PeerLostError, TapeBenchError, TasksFailedError
+from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.plan import RunPlan, Settings, plan, tasks_for
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
 from tape_bench.storage import replace
 from tape_bench.watch import Watch
+
+if TYPE_CHECKING:
+    from tape_bench.engine.library import Library
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,15 @@ def evaluate(
         watch: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
         settings: fields of `tape_bench.plan.Settings`: `data`, `protocol`, `head`, `splits`,
-            `seeds`, `limit`, `length_policy`, `longest`, `out`.
+            `seeds`, `limit`, `length_policy`, `longest`, `out`, `devices`, …
 
     Raises:
         TasksFailedError: some tasks failed; the others were run and recorded before it is raised.
     """
     asked = Settings.of(settings)
-    embedder = load_model(model, **(model_options or {})) if isinstance(model, str) else model
+    crew = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
     chosen = [tasks] if isinstance(tasks, str) else list(tasks)
-    outcomes = list(run_tasks(embedder, chosen, asked, rerun=rerun, watch=watch))
+    outcomes = list(run_tasks(crew, chosen, asked, rerun=rerun, watch=watch))
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
         raise TasksFailedError(
@@ -72,45 +77,92 @@ def evaluate(
 
 
 def run_tasks(
-    model: Embedder,
+    crew: Crew,
     tasks: Sequence[str | TaskCard],
     settings: Settings,
     *,
     rerun: bool = False,
     watch: Watch | None = None,
 ) -> Iterator[Outcome]:
-    """Run task after task; one that fails does not stop the others.
+    """Run tasks: represent what all of them read, then fit and score one after the other.
+
+    A task that fails does not stop the others.
 
     Raises:
         StorageError: the results folder cannot be written, found out before any work.
+        PeerLostError: one of several processes has died.
     """
     store.check_writable(settings.out)
-    for task in tasks or tasks_for(model.identity):
-        name = task if isinstance(task, str) else task.name
-        try:
-            yield _run_or_reuse(model, task, settings, rerun, watch or Watch())
-        except TapeBenchError as error:
-            yield Outcome(name, error=error)
+    watch = watch or Watch()
+    identity = crew.model.identity
+    decided = [_decide(task, identity, settings, rerun) for task in tasks or tasks_for(identity)]
+    waiting = [planned for planned in decided if isinstance(planned, RunPlan)]
+    if not waiting:
+        yield from (outcome for outcome in decided if isinstance(outcome, Outcome))
+        return
+    # It brings torch; a run that is complete already starts without it.
+    from tape_bench.engine.library import open_library
+
+    with open_library(
+        crew,
+        stored_as(identity, settings.cache_dtype),
+        tokens_per_batch=settings.tokens_per_batch,
+        limit=settings.cache_limit,
+    ) as library:
+        watch.begin(identity.name)
+        _represent_all(waiting, library, watch)
+        if crew.meet():
+            for one in decided:
+                yield one if isinstance(one, Outcome) else _run(one, library, rerun, watch)
 
 
-def _run_or_reuse(
-    model: Embedder, task: str | TaskCard, settings: Settings, rerun: bool, watch: Watch
-) -> Outcome:
-    planned = plan(task, model.identity, settings)
-    path = planned.path
-    name = planned.card.name
-    if not rerun and (record := complete_record(path)):
-        return Outcome(name, record, path, reused=True)
-    watch.begin(name)
-    if rerun:
-        shutil.rmtree(store.work_path(path), ignore_errors=True)
-    store.write(path, planned.record())
+def _decide(
+    task: str | TaskCard, identity: Identity, settings: Settings, rerun: bool
+) -> RunPlan | Outcome:
+    """Plan one task; where there is nothing to do, or nothing can be done, say so."""
+    name = task if isinstance(task, str) else task.name
     try:
-        record = run(planned, model, watch)
+        planned = plan(task, identity, settings)
+        if not rerun and (record := complete_record(planned.path)):
+            return Outcome(planned.card.name, record, planned.path, reused=True)
     except TapeBenchError as error:
-        store.write(path, planned.record(status="failed", error=str(error)))
+        return Outcome(name, error=error)
+    return planned
+
+
+def _represent_all(waiting: Sequence[RunPlan], library: Library, watch: Watch) -> None:
+    """Compute what the tasks read, a sequence that several of them read once."""
+    from tape_bench.fitting import need
+
+    needs = []
+    # A task with faulty data, or one the model cannot take, fails when it is its turn.
+    for planned in waiting:
+        with contextlib.suppress(TapeBenchError):
+            needs.append(need(planned, planned.examples()))
+    with contextlib.suppress(ModelError):
+        library.fill(
+            needs, lambda done, total: watch.progress("represent", done, total, "residues")
+        )
+
+
+def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outcome:
+    """Run one task and write its record, whole or failed."""
+    path, name = planned.path, planned.card.name
+    watch.begin(name)
+    try:
+        if rerun:
+            shutil.rmtree(store.work_path(path), ignore_errors=True)
+        store.write(path, planned.record())
+        try:
+            record = run(planned, library, watch)
+        except TapeBenchError as error:
+            store.write(path, planned.record(status="failed", error=str(error)))
+            raise
+        return Outcome(name, store.write(path, record), path)
+    except PeerLostError:
         raise
-    return Outcome(name, store.write(path, record), path)
+    except TapeBenchError as error:
+        return Outcome(name, error=error)
 
 
 def complete_record(path: Path) -> RunRecord | None:
@@ -128,7 +180,7 @@ def complete_record(path: Path) -> RunRecord | None:
     return record if whole else None
 
 
-def run(planned: RunPlan, model: Embedder, watch: Watch) -> RunRecord:
+def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
     """Do what the plan says: examples, representations, heads, predictions, figures."""
     # These bring torch; a run that is complete already starts without it.
     from tape_bench.data.leakage import overlap
@@ -140,7 +192,7 @@ def run(planned: RunPlan, model: Embedder, watch: Watch) -> RunRecord:
     begun = time.perf_counter()
     examples = planned.examples()
     read = time.perf_counter()
-    fitted = fit(planned, examples, model, watch)
+    fitted = fit(planned, examples, library, watch)
     scoring = time.perf_counter()
     metrics = metric_records(planned, fitted.predictions, fitted.absent, watch)
     path = planned.path
@@ -161,8 +213,8 @@ def run(planned: RunPlan, model: Embedder, watch: Watch) -> RunRecord:
         resources=ResourcesRecord(
             seconds=seconds,
             residues=fitted.residues,
-            residues_per_second=fitted.residues / seconds["represent"] if fitted.residues else None,
-            recomputed_in_float32=getattr(model, "recomputed_in_float32", 0),
+            residues_per_second=library.rate,
+            recomputed_in_float32=library.recomputed,
             peak_memory_bytes=provenance.peak_memory(),
         ),
         provenance=account.model_copy(update={"finished": provenance.now()}),

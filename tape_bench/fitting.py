@@ -15,8 +15,9 @@ from typing import Any
 
 from tape_bench import registry
 from tape_bench.data.examples import Split
-from tape_bench.engine.embed import Representations, represent
-from tape_bench.models.embedder import Embedder
+from tape_bench.engine.embed import Representations
+from tape_bench.engine.library import Library, Need, Shelf
+from tape_bench.models.embedder import Representation
 from tape_bench.plan import RunPlan
 from tape_bench.results import store
 from tape_bench.scoring import archive
@@ -39,7 +40,7 @@ class Fitted:
     """Residues represented in this run."""
 
 
-def fit(plan: RunPlan, examples: Mapping[str, Split], model: Embedder, watch: Watch) -> Fitted:
+def fit(plan: RunPlan, examples: Mapping[str, Split], library: Library, watch: Watch) -> Fitted:
     """Train a head for every target and seed, and predict the validation and test splits."""
     fitted = Fitted()
     train, valid = plan.card.split_of("train"), plan.card.split_of("valid")
@@ -55,7 +56,7 @@ def fit(plan: RunPlan, examples: Mapping[str, Split], model: Embedder, watch: Wa
                 waiting.append((target.name, seed))
     if not waiting:
         return fitted
-    with _represent(plan, examples, model, watch, fitted) as representations:
+    with _represent(plan, examples, library, watch, fitted) as representations:
         started = time.perf_counter()
         for target_name, seed in waiting:
             _train(plan, examples, representations, target_name, seed, watch, work, fitted)
@@ -63,18 +64,21 @@ def fit(plan: RunPlan, examples: Mapping[str, Split], model: Embedder, watch: Wa
     return fitted
 
 
-def _represent(
-    plan: RunPlan, examples: Mapping[str, Split], model: Embedder, watch: Watch, fitted: Fitted
-) -> Representations:
-    started = time.perf_counter()
+def need(plan: RunPlan, examples: Mapping[str, Split]) -> Need:
+    """Say what a task reads: every distinct sequence of its splits."""
     sequences = dict.fromkeys(s for split in examples.values() for s in split.sequences)
-    fitted.residues = sum(map(len, sequences))
-    representations = represent(
-        model,
-        sequences,
-        plan.steps.pool,
-        window=plan.longest if plan.policy == "window" else None,
-        progress=lambda done, total: watch.progress("represent", done, total, "residues"),
+    window = plan.longest if plan.policy == "window" else None
+    return Need(tuple(sequences), plan.steps.pool, window)
+
+
+def _represent(
+    plan: RunPlan, examples: Mapping[str, Split], library: Library, watch: Watch, fitted: Fitted
+) -> Shelf | Representations:
+    started = time.perf_counter()
+    needed = need(plan, examples)
+    fitted.residues = sum(map(len, needed.sequences))
+    representations = library.open(
+        needed, lambda done, total: watch.progress("represent", done, total, "residues")
     )
     fitted.seconds["represent"] = time.perf_counter() - started
     return representations
@@ -83,7 +87,7 @@ def _represent(
 def _train(
     plan: RunPlan,
     examples: Mapping[str, Split],
-    representations: Representations,
+    representations: Mapping[str, Representation],
     target_name: str,
     seed: int,
     watch: Watch,

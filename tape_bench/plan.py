@@ -13,6 +13,7 @@ from tape_bench import places, registry
 from tape_bench.cards import LengthPolicy, TaskCard
 from tape_bench.data.examples import Split, TaskData, load_task
 from tape_bench.data.lengths import apply_length_policy
+from tape_bench.engine.stored import Stored, kept_on_disk, stored_as
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.embedder import Identity
 from tape_bench.results import provenance, store
@@ -50,6 +51,17 @@ class Settings:
     longest: int | None = None
     """Longest protein in residues; the model's own limit if None."""
     out: Path = field(default_factory=places.results)
+    cache_dtype: Stored | None = None
+    """Precision that representations are kept in; float16 for a model in half precision, and
+    float32 for any other, if None."""
+    cache_limit: int | None = None
+    """Bytes that kept representations may take on disk."""
+    tokens_per_batch: int | None = None
+    """Tokens computed at once; what the model finds good if None."""
+    devices: int = 1
+    """Processes, or groups of them, that share the sequences."""
+    tensor_parallel: int = 1
+    """Processes that compute one network together."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -68,7 +80,7 @@ class Settings:
         settings = cls(**kept)
         if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
             raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
-        for name in ("limit", "longest"):
+        for name in ("limit", "longest", "tokens_per_batch", "devices", "tensor_parallel"):
             value = getattr(settings, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
@@ -116,7 +128,8 @@ class RunPlan:
                 version=self.steps.version,
                 given={"head": self.settings.head, "length_policy": self.settings.length_policy},
                 resolved=self.steps.resolved
-                | {"length_policy": self.policy, "longest": self.longest},
+                | {"length_policy": self.policy, "longest": self.longest}
+                | _kept_in_half(self.identity, self.settings),
                 seeds=list(self.settings.seeds),
             ),
             "limit": self.settings.limit,
@@ -155,10 +168,17 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "seeds": settings.seeds,
         "limit": settings.limit,
         "length": [policy, longest],
+        **_kept_in_half(identity, settings),
         "interval": [LEVEL, DRAWS],
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     return RunPlan(card, data, identity, settings, steps, tests, policy, longest, key)
+
+
+def _kept_in_half(identity: Identity, settings: Settings) -> dict[str, str]:
+    """Say so where representations are rounded on their way to the heads."""
+    stored = stored_as(identity, settings.cache_dtype)
+    return {"representations": stored} if kept_on_disk(identity) and stored != "float32" else {}
 
 
 def tasks_for(identity: Identity) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,11 @@ def load(spec: str, options: Mapping[str, Any]) -> Embedder:
     """Load the model a user named, and tell what its loader has to say."""
     from tape_bench.models import load_model
 
-    model = load_model(spec, **options)
+    return tell_notes(load_model(spec, **options))
+
+
+def tell_notes(model: Embedder) -> Embedder:
+    """Tell what a model's loader has to say, and return the model."""
     for note in getattr(model, "notes", ()):
         click.echo(f"note: {note}", err=True)
     return model
@@ -45,6 +50,59 @@ def data_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`: print for programs instead of people."""
     return option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def parse_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Turn a number of bytes, as people write it, into a whole number: 500MB, 20GB, 1.5TB."""
+    if value is None:
+        return None
+    written = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)B?", value.strip(), re.IGNORECASE)
+    if not written:
+        raise click.BadParameter(f"{value!r} is no size; write e.g. 500MB or 20GB")
+    return int(float(written.group(1)) * 1000 ** " KMGT".index(written.group(2).upper() or " "))
+
+
+def compute_options(command: Command) -> Command:
+    """Add how the work is done; none of it changes a figure beyond rounding."""
+    for add in reversed(
+        [
+            option(
+                "--devices",
+                type=int,
+                metavar="N",
+                help="Share the sequences between N processes, each on a GPU of its own or on a "
+                "part of the CPU's cores. Default: 1.",
+            ),
+            option(
+                "--tensor-parallel",
+                type=int,
+                metavar="M",
+                help="Let M processes compute one network together, each a part of every layer: "
+                "for models that one GPU does not hold. With --devices, N times M processes.",
+            ),
+            option(
+                "--tokens-per-batch",
+                type=int,
+                metavar="N",
+                help="Tokens computed at once. Default: what is fast and fits the memory.",
+            ),
+            option(
+                "--cache-limit",
+                callback=parse_size,
+                metavar="SIZE",
+                help="Disk space that kept representations may take, e.g. 200GB; those longest "
+                "unused go first. Default: half of what the disk could give.",
+            ),
+            option(
+                "--cache-dtype",
+                type=click.Choice(["float32", "float16", "bfloat16"]),
+                help="Precision that representations are kept in. Default: float16 for a model in "
+                "half precision, otherwise float32.",
+            ),
+        ]
+    ):
+        command = add(command)
+    return command
 
 
 def model_options(command: Command) -> Command:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tape_bench.cli.options import data_option, json_option, load, model_options, option
+from tape_bench.cli.options import (
+    compute_options,
+    data_option,
+    json_option,
+    model_options,
+    option,
+    tell_notes,
+)
 from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +80,7 @@ if TYPE_CHECKING:
     help="Longest protein to read. Default: the model's own limit.",
 )
 @model_options
+@compute_options
 @option("--rerun", is_flag=True, help="Compute again even where a complete record exists.")
 @option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @json_option
@@ -97,7 +105,10 @@ def command(
         tape-bench run onehot --data sample
         tape-bench run onehot -t fluorescence -t stability --seeds 0,1,2
         tape-bench run onehot --data downloads/ --head linear --dry-run
+        tape-bench run proteinlm:checkpoints/3b --devices 8
+        torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
+    from tape_bench.engine.crew import assemble
     from tape_bench.evaluate import run_tasks
     from tape_bench.plan import Settings
 
@@ -106,18 +117,27 @@ def command(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
         | {"seeds": _seeds(seeds)}
     )
-    embedder = load(model, {n: value for n, value in options.items() if n not in setting_names})
+    model_options = {
+        name: value
+        for name, value in options.items()
+        if name not in setting_names and value is not None
+    }
+    crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+    tell_notes(crew.model)
     if dry_run:
-        _print_plans(embedder, tasks, settings, as_json)
+        _print_plans(crew.model, tasks, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
-    with watching(quiet) as watch:
+    # Of several processes that a launcher has started, the first alone has something to show.
+    leads = crew.world is None or crew.world.rank == 0
+    with watching(quiet or not leads) as watch:
         outcomes = []
-        for outcome in run_tasks(embedder, tasks, settings, rerun=rerun, watch=watch):
+        for outcome in run_tasks(crew, tasks, settings, rerun=rerun, watch=watch):
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
-    _print_outcomes(outcomes, settings, as_json, quiet)
+    if leads:
+        _print_outcomes(outcomes, settings, as_json, quiet)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

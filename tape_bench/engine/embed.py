@@ -1,9 +1,8 @@
-"""Every distinct sequence of a run turned into a representation, once.
+"""Every distinct sequence turned into a representation, once, for as long as it is needed.
 
-Sequences are sorted by length and embedded in batches of about `TOKENS_PER_BATCH` residues, so
-the order in which they are given changes nothing. The results lie end to end in one array: in
-memory while they fit `MEMORY_LIMIT`, otherwise in a temporary file that has no name and goes
-when it is closed, or when the process ends for any reason.
+The results lie end to end in one array: in memory while they fit `MEMORY_LIMIT`, otherwise in a
+temporary file that has no name and goes when it is closed, or when the process ends for any
+reason. `library` is what a run uses, which keeps them for the runs to come.
 """
 
 from __future__ import annotations
@@ -11,25 +10,20 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.engine.windows import stitch, windows
-from tape_bench.errors import ModelError, StorageError
+from tape_bench.engine.compute import Progress
+from tape_bench.engine.forward import Forward, check_lengths, readings_of
+from tape_bench.errors import StorageError
 from tape_bench.models.embedder import Embedder, Pool, Representation
-
-TOKENS_PER_BATCH = 8192
-"""Residues handed to the model at once; a single longer sequence goes alone."""
 
 MEMORY_LIMIT = 1 << 30
 """Bytes of representations kept in memory; more are kept in a temporary file."""
-
-Progress = Callable[[int, int], None]
-"""Called with residues done and residues in all."""
 
 
 class Representations(Mapping[str, Representation]):
@@ -89,6 +83,7 @@ def represent(
     pool: Pool,
     *,
     window: int | None = None,
+    tokens_per_batch: int | None = None,
     progress: Progress | None = None,
 ) -> Representations:
     """Represent each distinct sequence once.
@@ -100,6 +95,7 @@ def represent(
         window: residues the model is given at once; a longer sequence is represented in windows
             that overlap by half, each residue taken from where it is farthest from an edge.
             None gives every sequence whole.
+        tokens_per_batch: tokens computed at once; what the model finds good if None.
         progress: called after every batch.
 
     Raises:
@@ -107,99 +103,18 @@ def represent(
             number, shape or type, or with values that are not finite.
         StorageError: no room for the temporary file.
     """
-    longest_first = sorted(set(sequences), key=lambda sequence: (-len(sequence), sequence))
-    _check_lengths(model, longest_first, pool, window)
-    kept = Representations(longest_first, model.identity.hidden_size, pool)
-    done, total = 0, sum(map(len, longest_first))
-    for batch in _batches(longest_first, window):
-        if window is not None and len(batch[0]) > window:
-            found = [_embed_in_windows(model, batch[0], pool, window)]
-        else:
-            found = _embed(model, batch, pool)
-        for sequence, representation in zip(batch, found, strict=True):
-            kept.store(sequence, representation)
-        done += sum(map(len, batch))
+    readings = readings_of(sequences, window)
+    check_lengths(model, readings, pool, window)
+    forward = Forward(model, tokens_per_batch)
+    kept = Representations(list(readings), model.identity.hidden_size, pool)
+    done, total = 0, sum(map(len, readings))
+    for batch in forward.batches(readings.values()):
+        for reading, representation in zip(batch, forward(batch, [pool])[pool], strict=True):
+            kept.store(reading.sequence, representation)
+            done += len(reading.sequence)
         if progress is not None:
             progress(done, total)
     return kept
-
-
-def _batches(longest_first: Sequence[str], window: int | None) -> Iterator[list[str]]:
-    """Fill token budgets; a protein that needs windows goes alone."""
-    batch: list[str] = []
-    for sequence in longest_first:
-        windowed = window is not None and batch and len(batch[0]) > window
-        if batch and (windowed or (len(batch) + 1) * len(batch[0]) > TOKENS_PER_BATCH):
-            yield batch
-            batch = []
-        batch.append(sequence)
-    if batch:
-        yield batch
-
-
-def _embed_in_windows(model: Embedder, sequence: str, pool: Pool, width: int) -> Representation:
-    cuts = windows(len(sequence), width)
-    pieces = [sequence[cut.start : cut.stop] for cut in cuts]
-    residues = stitch(cuts, [_embed(model, [piece], "residues")[0] for piece in pieces])
-    return residues if pool == "residues" else residues.mean(axis=0)
-
-
-def _embed(model: Embedder, sequences: list[str], pool: Pool) -> list[Representation]:
-    found = model.embed(sequences, pool)
-    name, hidden = model.identity.name, model.identity.hidden_size
-    if not hasattr(found, "__len__"):
-        raise _broken(name, f"a {type(found).__name__} instead of a list")
-    if len(found) != len(sequences):
-        raise _broken(name, f"{len(found)} representations for {len(sequences)} sequences")
-    for sequence, representation in zip(sequences, found, strict=True):
-        shape = (len(sequence), hidden) if pool == "residues" else (hidden,)
-        if np.shape(representation) != shape:
-            raise _broken(
-                name, f"shape {np.shape(representation)} instead of {shape}", about=sequence
-            )
-        if not np.isfinite(representation).all():
-            raise _broken(name, "values that are not finite", about=sequence)
-    return found
-
-
-def _broken(name: str, gave: str, about: str | None = None) -> ModelError:
-    return ModelError(
-        f"the model {name} gave {gave}",
-        where=f"sequence {_short(about)}" if about else None,
-        fix="correct the model's embed(); in half precision, try float32",
-    )
-
-
-def _check_lengths(
-    model: Embedder, longest_first: Sequence[str], pool: Pool, window: int | None
-) -> None:
-    longest = model.identity.longest_input
-    if longest_first and not longest_first[-1]:
-        raise ModelError("an empty sequence has no representation", fix="remove the record")
-    if window is not None and longest is not None and window > longest:
-        raise ModelError(
-            f"windows of {window} residues are too wide for {model.identity.name}",
-            fix=f"use windows of at most {longest} residues",
-        )
-    reach = longest if window is None else window
-    if not longest_first or reach is None or len(longest_first[0]) <= reach:
-        return
-    if window is None:
-        raise ModelError(
-            f"a protein of {len(longest_first[0])} residues is longer than the {longest} that "
-            f"{model.identity.name} reads",
-            where=f"sequence {_short(longest_first[0])}",
-            fix="choose the length policy skip, truncate or window",
-        )
-    if pool == "first":
-        raise ModelError(
-            "windows cannot be pooled by the first token: each would have its own",
-            fix="use pool 'mean', or the length policy skip or truncate",
-        )
-
-
-def _short(sequence: str) -> str:
-    return f"{sequence[:20]}… ({len(sequence)} residues)" if len(sequence) > 24 else sequence
 
 
 def _allocate(rows: int, hidden: int) -> NDArray[np.float32]:

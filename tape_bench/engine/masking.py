@@ -26,7 +26,8 @@ from scipy.special import logsumexp
 from scipy.stats import entropy
 
 from tape_bench.data.tokens import Vocabulary
-from tape_bench.engine.embed import TOKENS_PER_BATCH, Progress
+from tape_bench.engine.compute import Progress
+from tape_bench.engine.forward import PADDED_TOKENS
 from tape_bench.errors import ModelError
 from tape_bench.models.embedder import MaskedLanguageModel
 
@@ -154,7 +155,7 @@ def _batches(riddles: Iterable[_Riddle]) -> Iterator[list[_Riddle]]:
     batch: list[_Riddle] = []
     for riddle in riddles:
         # They grow longer, so the new one is the widest row of the batch.
-        if batch and (len(batch) + 1) * len(riddle.ids) > TOKENS_PER_BATCH:
+        if batch and (len(batch) + 1) * len(riddle.ids) > PADDED_TOKENS:
             yield batch
             batch = []
         batch.append(riddle)

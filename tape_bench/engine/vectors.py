@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tape_bench.data.fasta import read_fasta
-from tape_bench.engine.embed import Progress, Representations, represent
+from tape_bench.engine.compute import Progress
+from tape_bench.engine.embed import Representations, represent
 from tape_bench.engine.proteins import Proteins, survey
 from tape_bench.engine.vector_files import Vectors, format_of
 from tape_bench.errors import DataError, UsageError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tape_bench.engine import embed
+from tape_bench.engine import embed, forward
 from tape_bench.engine.embed import represent
 from tape_bench.engine.windows import windows
 from tape_bench.errors import ModelError, StorageError
@@ -73,7 +73,7 @@ def test_a_representation_is_what_the_model_says_of_that_sequence(pool):
 
 
 def test_the_order_given_changes_no_batch(monkeypatch):
-    monkeypatch.setattr(embed, "TOKENS_PER_BATCH", 8)
+    monkeypatch.setattr(forward, "PADDED_TOKENS", 8)
     forwards, backwards = Places(), Places()
     represent(forwards, SEQUENCES, "residues")
     represent(backwards, reversed(SEQUENCES), "residues")
@@ -81,7 +81,7 @@ def test_the_order_given_changes_no_batch(monkeypatch):
 
 
 def test_batches_keep_to_the_budget_padding_counted(monkeypatch):
-    monkeypatch.setattr(embed, "TOKENS_PER_BATCH", 12)
+    monkeypatch.setattr(forward, "PADDED_TOKENS", 12)
     model = Places()
     represent(model, ["A" * n for n in range(1, 20)], "residues")
     for batch in model.seen:
@@ -89,7 +89,7 @@ def test_batches_keep_to_the_budget_padding_counted(monkeypatch):
 
 
 def test_progress_counts_distinct_residues_up_to_all_of_them(monkeypatch):
-    monkeypatch.setattr(embed, "TOKENS_PER_BATCH", 4)
+    monkeypatch.setattr(forward, "PADDED_TOKENS", 4)
     heard = []
     represent(Places(), SEQUENCES, "mean", progress=lambda *counts: heard.append(counts))
     done, totals = zip(*heard, strict=True)

@@ -153,7 +153,7 @@ class TestIndependence:
         proteins = [protein[:20] for protein in PROTEINS]
         together = Scores(neighbourly)
         one = masked_loss(together, proteins, every_residue=every_residue)
-        monkeypatch.setattr(masking, "TOKENS_PER_BATCH", 1)
+        monkeypatch.setattr(masking, "PADDED_TOKENS", 1)
         single = Scores(neighbourly)
         two = masked_loss(single, proteins, every_residue=every_residue)
         assert two == one

@@ -1,0 +1,238 @@
+"""A run's library: representations looked up, and computed and kept where there are none.
+
+`fill` takes in what all tasks of a run read, so that a sequence that occurs in several of them
+goes through the model once. Models that no digest of weights tells from others are not kept on
+disk: each task computes them anew, and holds them only as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tape_bench import places
+from tape_bench.engine.cache import Cache, entry_key
+from tape_bench.engine.compute import Progress, Wanted
+from tape_bench.engine.crew import Crew
+from tape_bench.engine.embed import Representations, represent
+from tape_bench.engine.forward import Forward, Reading, check_lengths, readings_of
+from tape_bench.engine.housekeeping import default_limit, make_room
+from tape_bench.engine.launch import Workers
+from tape_bench.engine.stored import Stored, kept_on_disk, width_of
+from tape_bench.models.embedder import Embedder, Pool, Representation
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one task reads: proteins, one vector a residue or a protein, whole or in windows."""
+
+    sequences: tuple[str, ...]
+    pool: Pool
+    window: int | None = None
+
+
+@dataclass
+class Library:
+    """The representations of one model, and who makes more."""
+
+    crew: Crew
+    cache: Cache | None
+    """Where they are kept; None for a model whose identity has no digest of weights."""
+    tokens_per_batch: int | None = None
+    limit: int | None = None
+    """Bytes the whole cache may take; half of what the disk could give if None."""
+    residues: int = 0
+    """Residues that went through the model so far."""
+    seconds: float = 0.0
+    """Time that took."""
+    recomputed: int = 0
+    """Sequences whose values overflowed in half precision and were computed again."""
+
+    @property
+    def model(self) -> Embedder:
+        """The model."""
+        return self.crew.model
+
+    def fill(self, needs: Sequence[Need], progress: Progress | None = None) -> None:
+        """Compute what is not there yet, as far as there is room for it.
+
+        Raises:
+            ModelError: see `represent`.
+            StorageError: the disk is full or cannot be written.
+        """
+        if self.cache is None:
+            return
+        started = time.perf_counter()
+        shares = self._shares(self.cache, needs)
+        if not any(shares):
+            return
+        self.recomputed += self.crew.computer(
+            self.model, shares, self.cache, self.tokens_per_batch, progress
+        )
+        self.cache.refresh()
+        self.residues += sum(len(reading.sequence) for wanted in shares for reading in wanted)
+        self.seconds += time.perf_counter() - started
+
+    def open(self, need: Need, progress: Progress | None = None) -> Shelf | Representations:
+        """Return the representations of one task, computing those that are not there yet.
+
+        Raises:
+            ModelError: see `represent`.
+            StorageError: the disk is full or cannot be written.
+        """
+        if self.cache is not None:
+            self.fill([need], progress)
+            return Shelf(self.cache, need, Forward(self.model, self.tokens_per_batch))
+        started = time.perf_counter()
+        before = getattr(self.model, "recomputed_in_float32", 0)
+        found = represent(
+            self.model,
+            need.sequences,
+            need.pool,
+            window=need.window,
+            tokens_per_batch=self.tokens_per_batch,
+            progress=progress,
+        )
+        self.residues += sum(map(len, found))
+        self.seconds += time.perf_counter() - started
+        self.recomputed += getattr(self.model, "recomputed_in_float32", 0) - before
+        return found
+
+    @property
+    def rate(self) -> float | None:
+        """Residues a second through the model; None where none had to go through it."""
+        return self.residues / self.seconds if self.residues else None
+
+    def _shares(self, cache: Cache, needs: Sequence[Need]) -> list[Wanted]:
+        """Return what the cache lacks, in as many shares as there are to work on it.
+
+        Who computes what follows from the needs alone, and not from what is there already: an
+        interrupted run that goes on forms the same batches again, and gets the same values.
+        """
+        needed = self._needed(needs)
+        keys = {
+            (r, pool): entry_key(r.sequence, pool, r.window) for r in needed for pool in needed[r]
+        }
+        used = cache.use(key for key in keys.values() if key in cache)
+        lacking = self._that_fit(
+            cache, [one for one, key in keys.items() if key not in cache], used
+        )
+        ordered = sorted(needed, key=Reading.by_length)
+        parts = self.crew.computer.parts
+        return [
+            {
+                reading: frozenset(pool for pool in needed[reading] if (reading, pool) in lacking)
+                for reading in mine
+                if any((reading, pool) in lacking for pool in needed[reading])
+            }
+            for mine in (ordered[part::parts] for part in range(parts))
+        ]
+
+    def _needed(self, needs: Sequence[Need]) -> Mapping[Reading, set[Pool]]:
+        needed: defaultdict[Reading, set[Pool]] = defaultdict(set)
+        for need in needs:
+            check_lengths(self.model, need.sequences, need.pool, need.window)
+            for reading in readings_of(need.sequences, need.window).values():
+                needed[reading].add(need.pool)
+        return needed
+
+    def _that_fit(
+        self, cache: Cache, lacking: Sequence[tuple[Reading, Pool]], used: set[Path]
+    ) -> set[tuple[Reading, Pool]]:
+        """Make room, and return what there is room for: the smallest, where not for all."""
+        width = cache.hidden * width_of(cache.stored)
+        sizes = {
+            (reading, pool): width * (len(reading.sequence) if pool == "residues" else 1)
+            for reading, pool in lacking
+        }
+        needed = sum(sizes.values())
+        if not needed:
+            return set()
+        limit = default_limit(cache.root) if self.limit is None else self.limit
+        room = make_room(cache.root, needed, limit, used)
+        if room >= needed:
+            return set(sizes)
+        _tell_of_short_room(needed, room)
+        ordered = sorted(sizes, key=lambda one: (sizes[one], one[0].by_length(), one[1]))
+        ends = accumulate(sizes[one] for one in ordered)
+        return {one for one, end in zip(ordered, ends, strict=True) if end <= room}
+
+
+class Shelf(Mapping[str, Representation]):
+    """What one task reads, from the cache: `[residues, hidden]` a protein, or `[hidden]`.
+
+    Read-only, and straight from the mapped files where they keep float32. What the cache had no
+    room for is computed each time it is asked for.
+    """
+
+    def __init__(self, cache: Cache, need: Need, forward: Forward) -> None:
+        """Lay out what a task needs."""
+        self._cache = cache
+        self._pool = need.pool
+        self._forward = forward
+        self._readings = readings_of(need.sequences, need.window)
+
+    def __getitem__(self, sequence: str) -> Representation:
+        reading = self._readings[sequence]
+        vectors = self._cache.get(entry_key(sequence, self._pool, reading.window))
+        if vectors is None:
+            return self._forward([reading], [self._pool])[self._pool][0]
+        return vectors if self._pool == "residues" else vectors[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readings)
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave what is kept where it is."""
+
+
+def _tell_of_short_room(needed: int, room: int) -> None:
+    warnings.warn(
+        f"the representation cache has room for {room / 1e9:.1f} of the {needed / 1e9:.1f} GB that "
+        "this run needs; what does not fit is computed each time a head reads it, which is slow\n"
+        "  to do: raise --cache-limit, free some space, or choose another TAPE_BENCH_CACHE",
+        stacklevel=4,
+    )
+
+
+@contextmanager
+def open_library(
+    crew: Crew,
+    stored: Stored,
+    *,
+    tokens_per_batch: int | None = None,
+    limit: int | None = None,
+) -> Iterator[Library]:
+    """Open the library of a crew's model; see `Library`.
+
+    Workers must leave what they compute where this process finds it: for a model that is not
+    kept on disk, that is a temporary folder.
+    """
+    if kept_on_disk(crew.model.identity):
+        yield Library(crew, Cache.of(crew.model, stored, places.cache()), tokens_per_batch, limit)
+    elif isinstance(crew.computer, Workers):
+        with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
+            cache = Cache.of(crew.model, stored, Path(root))
+            yield Library(crew, cache, tokens_per_batch, limit)
+    else:
+        yield Library(crew, None, tokens_per_batch, limit)
