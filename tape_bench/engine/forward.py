@@ -55,14 +55,10 @@ class Forward:
             return
         good = self._packed.tokens_per_launch() if self._packed else PADDED_TOKENS
         budget = self._given or good
-        lengths = [self.tokens(reading) for reading in whole]
+        special = self._packed.special_tokens if self._packed else 0
+        lengths = [len(reading.sequence) + special for reading in whole]
         for batch in pack(lengths, budget, padded=self._packed is None):
             yield [whole[index] for index in batch]
-
-    def tokens(self, reading: Reading) -> int:
-        """Return the tokens of a sequence, the model's special ones included."""
-        special = self._packed.special_tokens if self._packed else 0
-        return len(reading.sequence) + special
 
     def __call__(self, batch: Sequence[Reading], pools: Sequence[Pool]) -> Found:
         """Represent a batch, in each of these poolings.

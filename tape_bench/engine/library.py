@@ -10,11 +10,10 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -118,53 +117,49 @@ class Library:
         Who computes what follows from the needs alone, and not from what is there already: an
         interrupted run that goes on forms the same batches again, and gets the same values.
         """
-        needed = self._needed(needs)
-        keys = {
-            (r, pool): entry_key(r.sequence, pool, r.window) for r in needed for pool in needed[r]
-        }
-        used = cache.use(key for key in keys.values() if key in cache)
-        lacking = self._that_fit(
-            cache, [one for one, key in keys.items() if key not in cache], used
-        )
-        ordered = sorted(needed, key=Reading.by_length)
-        parts = self.crew.computer.parts
-        return [
-            {
-                reading: frozenset(pool for pool in needed[reading] if (reading, pool) in lacking)
-                for reading in mine
-                if any((reading, pool) in lacking for pool in needed[reading])
-            }
-            for mine in (ordered[part::parts] for part in range(parts))
-        ]
-
-    def _needed(self, needs: Sequence[Need]) -> Mapping[Reading, set[Pool]]:
-        needed: defaultdict[Reading, set[Pool]] = defaultdict(set)
+        needed: set[Reading] = set()
+        lacking: dict[Reading, frozenset[Pool]] = {}
+        there: list[bytes] = []
         for need in needs:
             check_lengths(self.model, need.sequences, need.pool, need.window)
+            alone = frozenset([need.pool])
             for reading in readings_of(need.sequences, need.window).values():
-                needed[reading].add(need.pool)
-        return needed
+                needed.add(reading)
+                key = entry_key(reading.sequence, need.pool, reading.window)
+                if key in cache:
+                    there.append(key)
+                else:
+                    lacking[reading] = lacking.get(reading, alone) | alone
+        used = cache.use(there)
+        wanted = self._that_fit(cache, lacking, used) if lacking else {}
+        parts = self.crew.computer.parts
+        if parts == 1:
+            return [wanted]
+        ordered = sorted(needed, key=Reading.by_length)
+        return [
+            {reading: wanted[reading] for reading in ordered[part::parts] if reading in wanted}
+            for part in range(parts)
+        ]
 
-    def _that_fit(
-        self, cache: Cache, lacking: Sequence[tuple[Reading, Pool]], used: set[Path]
-    ) -> set[tuple[Reading, Pool]]:
+    def _that_fit(self, cache: Cache, lacking: Wanted, used: set[Path]) -> Wanted:
         """Make room, and return what there is room for: the smallest, where not for all."""
         width = cache.hidden * width_of(cache.stored)
-        sizes = {
-            (reading, pool): width * (len(reading.sequence) if pool == "residues" else 1)
-            for reading, pool in lacking
-        }
-        needed = sum(sizes.values())
-        if not needed:
-            return set()
+
+        def size(reading: Reading) -> int:
+            pools = lacking[reading]
+            residues = len(reading.sequence) if "residues" in pools else 0
+            return width * (residues + len(pools - {"residues"}))
+
+        needed = sum(map(size, lacking))
         limit = default_limit(cache.root) if self.limit is None else self.limit
         room = make_room(cache.root, needed, limit, used)
         if room >= needed:
-            return set(sizes)
+            return lacking
         _tell_of_short_room(needed, room)
-        ordered = sorted(sizes, key=lambda one: (sizes[one], one[0].by_length(), one[1]))
-        ends = accumulate(sizes[one] for one in ordered)
-        return {one for one, end in zip(ordered, ends, strict=True) if end <= room}
+        ordered = sorted(lacking, key=lambda reading: (size(reading), reading.by_length()))
+        ends = accumulate(map(size, ordered))
+        fits = takewhile(lambda one: one[1] <= room, zip(ordered, ends, strict=True))
+        return {reading: lacking[reading] for reading, _ in fits}
 
 
 class Shelf(Mapping[str, Representation]):
