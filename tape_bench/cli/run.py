@@ -41,7 +41,12 @@ if TYPE_CHECKING:
     metavar="SPLIT",
     help="Score only this test split; may be repeated.",
 )
-@option("--head", metavar="NAME", help="'linear', 'tape' (TAPE's own), …; default: the card's.")
+@option(
+    "--head",
+    metavar="NAME",
+    help="'linear', 'tape' (TAPE's own); for contacts also 'fork', 'fork_as_published' (of "
+    "ProteinLM's TAPE fork) and 'megatron' (of its own code). Default: the card's.",
+)
 @option(
     "--protocol",
     default="probe",

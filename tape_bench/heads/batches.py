@@ -1,7 +1,8 @@
 """Representations and targets of one split, handed to a head in batches.
 
 There is one class for each shape of problem. Each knows how to put proteins into a batch and
-how to take a head's scores apart again, so that a protein's scores never depend on its batch.
+how to take a head's scores apart again. Where proteins are padded, a mask of their real residues
+comes along, so that a protein's scores need not depend on its batch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from tape_bench.scoring.contacts import contact_labels
 
 Representations = Mapping[str, NDArray[np.float32]]
 """By sequence: `[residues, hidden]`, or `[hidden]` where they are pooled."""
+
+MOST_PAIRS = 2**20
+"""Pairs of residues, padding included, that may share a batch; a deep head takes 9 kB for each."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class TokenBatches:
 
 
 class PairBatches:
-    """One vector a residue, one label a pair of residues; one protein a batch.
+    """One vector a residue, one label a pair of residues; proteins of like length share a batch.
 
     Labels follow from the coordinates each time: that is quicker than the head, and the labels
     of a large set would fill the memory.
@@ -145,27 +149,56 @@ class PairBatches:
         coordinates: Sequence[NDArray[np.float64]],
         representations: Representations,
         scaling: Scaling,
+        size: int,
     ) -> None:
-        """Batch proteins with coordinates `[residues, 3]`, NaN where not resolved."""
+        """Batch up to `size` proteins with coordinates `[residues, 3]`, NaN where not resolved."""
         self.sequences = sequences
         self.coordinates = coordinates
         self.representations = representations
         self.scaling = scaling
+        self.size = size
 
     def shuffled(self, generator: Generator) -> Iterator[Batch]:
-        """Yield every protein once, in random order."""
-        return map(self._batch, torch.randperm(len(self.sequences), generator=generator).tolist())
+        """Yield every protein once, in random order but beside others of about its length."""
+        order = torch.randperm(len(self.sequences), generator=generator).tolist()
+        return map(self._batch, self._groups(order))
 
     def in_order(self) -> Iterator[Batch]:
-        """Yield every protein once, as the split has them."""
-        return map(self._batch, range(len(self.sequences)))
+        """Yield every protein once, the same way each time."""
+        return map(self._batch, self._groups(list(range(len(self.sequences)))))
 
     def take_apart(self, batch: Batch, scores: Tensor) -> list[Tensor]:
         """Return the contact probability of each scored pair, upper triangle by rows."""
-        scored = torch.ones_like(scores, dtype=torch.bool).triu(SMALLEST_SEPARATION)
-        return [torch.sigmoid(scores[scored])]
+        parts = []
+        for row, padded in zip(batch.rows, scores, strict=True):
+            length = len(self.sequences[row])
+            own = padded[:length, :length]
+            scored = torch.ones_like(own, dtype=torch.bool).triu(SMALLEST_SEPARATION)
+            parts.append(torch.sigmoid(own[scored]))
+        return parts
 
-    def _batch(self, row: int) -> Batch:
-        features = self.scaling(self.representations[self.sequences[row]])
-        labels = contact_labels(self.coordinates[row])
-        return Batch((torch.from_numpy(features),), torch.from_numpy(labels), [row])
+    def _groups(self, order: list[int]) -> list[list[int]]:
+        groups: list[list[int]] = []
+        longest = 0
+        for row in sorted(order, key=lambda row: len(self.sequences[row]) // 16):
+            length = len(self.sequences[row])
+            longest = max(longest, length)
+            if not groups or len(groups[-1]) >= min(self.size, MOST_PAIRS // longest**2):
+                groups.append([])
+                longest = length
+            groups[-1].append(row)
+        turn = {row: place for place, row in enumerate(order)}
+        return sorted(groups, key=lambda rows: turn[rows[0]])
+
+    def _batch(self, rows: list[int]) -> Batch:
+        lengths = [len(self.sequences[row]) for row in rows]
+        width = max(lengths)
+        features = np.zeros((len(rows), width, len(self.scaling.mean)), np.float32)
+        targets = np.full((len(rows), width, width), -1, np.int8)
+        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            features[place, :length] = self.scaling(self.representations[self.sequences[row]])
+            targets[place, :length, :length] = contact_labels(self.coordinates[row])
+        inputs: tuple[Tensor, ...] = (torch.from_numpy(features),)
+        if min(lengths) < width:
+            inputs += (torch.from_numpy(np.arange(width) < np.array(lengths)[:, None]),)
+        return Batch(inputs, torch.from_numpy(targets), rows)

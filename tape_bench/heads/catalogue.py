@@ -29,7 +29,7 @@ class HeadEntry:
     """A head: where its class is, and how it is trained."""
 
     place: str
-    """`module:Class`."""
+    """`module:Class`, or a function instead of the class."""
     recipe: FitConfig | None
     """None for a head that is solved, not trained step by step."""
     aligned: bool = False
@@ -73,6 +73,27 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             FitConfig(1e-3, 0.01, batch=1),
             note="feature dropout of 0.5 drawn once a protein and channel, not once a pair; "
             "differences left out, as they cancel",
+        ),
+        "fork": HeadEntry(
+            "tape_bench.heads.pair_resnet:PairResNet",
+            # Batch norm over one protein says too little of the next: the loss on valid jumps.
+            FitConfig(1e-3, 0.01, batch=4, max_epochs=20, patience=3),
+            note="the residual network of ProteinLM's TAPE fork; feature dropout of 0.5 drawn "
+            "once a protein and channel, not once a pair; padding masked: a protein's scores do "
+            "not depend on its batch; no special tokens",
+        ),
+        "fork_as_published": HeadEntry(
+            "tape_bench.heads.pair_resnet:as_published",
+            FitConfig(1e-3, 0.01, batch=8, max_epochs=20, patience=3),
+            note="as `fork`, but padding enters convolutions and batch norm: a protein's scores "
+            "depend on up to seven others in its batch; padding is zero, where the fork has what "
+            "its encoder makes of it",
+        ),
+        "megatron": HeadEntry(
+            "tape_bench.heads.pair_mlp:PairMLP",
+            FitConfig(1e-3, 0.01, batch=1, patience=3),
+            note="dropout of 0.1 drawn once a protein, unit and direction, not once a pair; "
+            "no special tokens",
         ),
     },
 }

@@ -24,7 +24,7 @@ from tape_bench.heads.batches import (
 from tape_bench.heads.catalogue import FitConfig, HeadEntry
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import LOSSES
-from tape_bench.heads.pair import PairLinear, PairProductDifference
+from tape_bench.heads.pair import PairHead
 from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
@@ -110,7 +110,7 @@ class NetworkLearner:
         if self.kind != "residue_pair":
             head: nn.Module = make(hidden, self.target.classes or 1)
             return head
-        pair_head: PairLinear | PairProductDifference = make(hidden)
+        pair_head: PairHead = make(hidden)
         labels = np.concatenate([pair_labels(c) for c in targets_of(train, self.target)])
         pair_head.start_at(float((labels == 1).sum() / max((labels >= 0).sum(), 1)))
         return pair_head
@@ -122,7 +122,9 @@ class NetworkLearner:
                 split.sequences, targets, self.known, self._scaling, self.recipe.batch
             )
         if self.kind == "residue_pair":
-            return PairBatches(split.sequences, targets, self.known, self._scaling)
+            return PairBatches(
+                split.sequences, targets, self.known, self._scaling, self.recipe.batch
+            )
         features = self._scaling(np.stack([self.known[sequence] for sequence in split.sequences]))
         if self.kind == "sequence_class":
             return ProteinBatches(features, np.array(targets, np.int64), self.recipe.batch)

@@ -6,6 +6,8 @@ Written out, the features of all pairs fill `[residues, residues, 2 hidden]`;
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +18,15 @@ DROPOUT = 0.5
 """Share of features TAPE drops in training."""
 
 
-class PairLinear(nn.Module):
+class PairHead(nn.Module, ABC):
+    """A head that maps representations `[..., residues, hidden]` to logits of contact."""
+
+    @abstractmethod
+    def start_at(self, rate: float) -> None:
+        """Begin at the share of pairs that are in contact, so that training need not find it."""
+
+
+class PairLinear(PairHead):
     """Logistic regression on the products of two residues' channels."""
 
     def __init__(self, hidden: int) -> None:
@@ -32,10 +42,10 @@ class PairLinear(nn.Module):
     @torch.no_grad()
     def start_at(self, rate: float) -> None:
         """Begin at the share of pairs that are in contact, so that training need not find it."""
-        self.bias.fill_(_logit(rate))
+        self.bias.fill_(logit(rate))
 
 
-class PairProductDifference(nn.Module):
+class PairProductDifference(PairHead):
     """TAPE's contact head: products and differences, one linear layer, made symmetric.
 
     The difference of a pair changes sign when the pair is turned round, so in the symmetric
@@ -75,7 +85,7 @@ class PairProductDifference(nn.Module):
     def start_at(self, rate: float) -> None:
         """Begin at the share of pairs that are in contact, so that training need not find it."""
         _, bias = self._layer
-        bias.copy_(torch.tensor([0.0, _logit(rate)]))
+        bias.copy_(torch.tensor([0.0, logit(rate)]))
 
     @property
     def _layer(self) -> tuple[Tensor, Tensor]:
@@ -84,5 +94,13 @@ class PairProductDifference(nn.Module):
         return linear.weight, linear.bias
 
 
-def _logit(rate: float) -> float:
+def begin_at(layer: nn.Linear, rate: float) -> None:
+    """Let a last layer of two scores, `no contact` and `contact`, say the same of every pair."""
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([0.0, logit(rate)]))
+
+
+def logit(rate: float) -> float:
+    """Return the logit of a share, kept finite for shares of 0 and 1."""
     return float(torch.logit(torch.tensor(rate), eps=1e-4))

@@ -23,14 +23,17 @@ def contact_labels(coordinates: NDArray[np.float64]) -> NDArray[np.int8]:
         `[residues, residues]`: 1 contact, 0 none, -1 not to be scored (a residue without
         coordinates, or fewer than six positions apart).
     """
-    squares = np.zeros((len(coordinates), len(coordinates)))
-    for axis in np.asarray(coordinates, dtype=np.float64).T:
-        squares += np.square(axis[:, None] - axis)
-    labels = (np.sqrt(squares) < CONTACT_DISTANCE).astype(np.int8)
+    # scipy takes longer to start than planning a run, which never needs labels.
+    from scipy.spatial.distance import cdist
+
+    labels = (cdist(coordinates, coordinates) < CONTACT_DISTANCE).astype(np.int8)
     # Comparisons with NaN are false: residues without coordinates must be told from far ones.
-    labels[np.isnan(squares)] = -1
-    along = np.arange(len(coordinates))
-    labels[np.abs(along[:, None] - along) < SMALLEST_SEPARATION] = -1
+    unresolved = np.isnan(coordinates).any(axis=1)
+    labels[unresolved] = -1
+    labels[:, unresolved] = -1
+    for apart in range(SMALLEST_SEPARATION):
+        np.fill_diagonal(labels[apart:], -1)
+        np.fill_diagonal(labels[:, apart:], -1)
     return labels
 
 

@@ -85,7 +85,7 @@ def test_a_linear_pair_probe_converges_to_logistic_regression_on_products():
     known = {s: random.normal(size=(len(s), 3)).astype(np.float32) for s in sequences}
     walks = [random.normal(0, 2.2, (len(s), 3)).cumsum(axis=0) for s in sequences]
     unscaled = Scaling(np.zeros(3), np.ones(3))
-    data = PairBatches(sequences, walks, known, unscaled)
+    data = PairBatches(sequences, walks, known, unscaled, 1)
     head = PairLinear(3)
     config = FitConfig(0.02, 0.0, batch=1, max_epochs=1000, gain=0, decay=0.8, patience=30)
     fit(head, data, data, contact_cross_entropy, config, seed=0)
