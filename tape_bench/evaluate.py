@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from tape_bench.cards import TaskCard
 from tape_bench.engine.crew import Crew, assemble
 from tape_bench.engine.stored import stored_as
-from tape_bench.errors import ModelError, PeerLostError, TapeBenchError, TasksFailedError
+from tape_bench.errors import (
+    ModelError,
+    PeerLostError,
+    StorageError,
+    TapeBenchError,
+    TasksFailedError,
+)
 from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.plan import RunPlan, Settings, plan, tasks_for
 from tape_bench.results import provenance, store
@@ -153,15 +159,12 @@ def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outco
         if rerun:
             shutil.rmtree(store.work_path(path), ignore_errors=True)
         store.write(path, planned.record())
-        try:
-            record = run(planned, library, watch)
-        except TapeBenchError as error:
-            store.write(path, planned.record(status="failed", error=str(error)))
-            raise
-        return Outcome(name, store.write(path, record), path)
-    except PeerLostError:
-        raise
+        return Outcome(name, store.write(path, run(planned, library, watch)), path)
     except TapeBenchError as error:
+        with contextlib.suppress(StorageError):
+            store.write(path, planned.record(status="failed", error=str(error)))
+        if isinstance(error, PeerLostError):
+            raise
         return Outcome(name, error=error)
 
 
