@@ -17,12 +17,14 @@ VERBS = {
     "embed": "write the vectors of your own proteins to a file",
     "perplexity": "how well a model guesses hidden residues: was its checkpoint read rightly?",
     "convert": "turn a Megatron-LM checkpoint into safetensors, or back into shards",
+    "bench": "how fast a model is on this machine, and how fast it could be",
     "report": "the leaderboard, in the terminal or as Markdown, CSV, LaTeX, JSON or a web page",
     "plot": "pictures of where a model wins",
     "compare": "is the difference between two runs real?",
     "check": "a gate for CI: fail when a figure got worse, and only then",
     "history": "one figure over time",
     "schema": "the JSON Schema of run records",
+    "cache": "what is kept of models' representations, and how to be rid of it",
     "doctor": "what this machine has: cores, memory, GPUs, kernels, data, disk",
 }
 

@@ -1,0 +1,229 @@
+"""`tape-bench bench`: how fast a model is on this machine, and how fast it could be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tape_bench.cli.options import json_option, model_options, option, tell_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tape_bench.engine.flops import Network
+
+
+@click.command(name="bench")
+@click.argument("model")
+@option(
+    "--lengths",
+    metavar="tape|NAME|N",
+    default="tape",
+    show_default=True,
+    help="Proteins as long as in all five data sets, as in one of them, or of N residues.",
+)
+@option("--proteins", type=click.IntRange(min=1), help="Embed so many proteins.")
+@option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Embed as many proteins as take about so long. Default: 20.",
+)
+@option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Measure, too, how much faster this many processes are that share the proteins.",
+)
+@model_options
+@json_option
+@option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    model: str,
+    lengths: str,
+    proteins: int | None,
+    seconds: float | None,
+    devices: int,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Measure how fast MODEL embeds proteins, beside the best this machine can do.
+
+    No data are needed: the proteins are random, and as long as TAPE's. Plain matrix products,
+    copying in memory and the disk of the cache are measured in the same run, to compare with. It
+    takes about a minute.
+
+    \b
+    Examples:
+        tape-bench bench proteinlm:checkpoints/3b
+        tape-bench bench random:proteinlm-200m --dtype bfloat16 --lengths 512 --json
+    """
+    from tape_bench import places
+    from tape_bench.cli.progress import watching
+    from tape_bench.engine import workload
+    from tape_bench.engine.cache_rates import cache_rates
+    from tape_bench.engine.crew import assemble
+    from tape_bench.engine.flops import network_of
+    from tape_bench.engine.measure import enough_for, measure, warm_up
+    from tape_bench.engine.scaling import measure_together
+    from tape_bench.engine.stored import stored_as
+    from tape_bench.engine.yardsticks import copy_rate
+    from tape_bench.errors import UsageError
+    from tape_bench.results import provenance
+
+    if proteins and seconds:
+        raise UsageError("--proteins and --seconds exclude each other", fix="leave one of them out")
+    typical = workload.lengths(500, lengths)
+    started = time.perf_counter()
+    crew = assemble(model, options, devices)
+    embedder = tell_notes(crew.model)
+    network = network_of(embedder)
+    loading = time.perf_counter() - started
+    identity = embedder.identity
+    longest = identity.longest_input or max(typical)
+    if lengths.isdecimal() and int(lengths) > longest:
+        raise UsageError(
+            f"{identity.name} reads at most {longest} residues",
+            where=f"--lengths {lengths}",
+            fix=f"choose 1 to {longest}",
+        )
+
+    def draw(count: int) -> list[str]:
+        return workload.proteins([min(n, longest) for n in workload.lengths(count, lengths)])
+
+    with watching(quiet) as watch:
+        watch.begin(identity.name)
+        watch.progress("warm up", 0, 1, "rounds")
+        warm_up(embedder, draw)
+        if proteins is None:
+            proteins = enough_for(seconds or 20, embedder, draw)
+        watch.progress("warm up", 1, 1, "rounds")
+        speed = measure(
+            embedder,
+            network,
+            draw(proteins),
+            lambda done, total: watch.progress("embed", done, total, "residues"),
+        )
+        memory = provenance.peak_memory()
+        together = devices > 1 and measure_together(
+            crew,
+            draw,
+            proteins,
+            lambda done, total: watch.progress("embed together", done, total, "residues"),
+        )
+        watch.progress("cache", 0, 1, "rounds")
+        rates = cache_rates(
+            places.cache(), identity.hidden_size, stored_as(identity, None), typical
+        )
+        watch.progress("cache", 1, 1, "rounds")
+    found = {
+        "model": dataclasses.asdict(identity),
+        "load_seconds": loading,
+        "lengths": lengths,
+        "embedding": speed.as_dict(),
+        "together": dataclasses.asdict(together) if together else None,
+        "peak_memory_bytes": memory,
+        "cache": {**dataclasses.asdict(rates), "copy_bytes_per_second": copy_rate()},
+        "computed": _computed(network),
+        "provenance": provenance.collect([provenance.processor()]).model_dump(mode="json"),
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _print(found)
+
+
+def _computed(network: Network | None) -> dict[str, Any]:
+    """Say what the network ran on, and how."""
+    import torch
+
+    from tape_bench.kernels import dispatch
+
+    device = torch.device("cpu") if network is None else network.device
+    on_gpu = device.type == "cuda"
+    fused, why = dispatch.choice(device)
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else "CPU",
+        "threads": torch.get_num_threads(),
+        "kernels": f"{'fused' if fused else 'reference'} ({why})",
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in _rows(found):
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what was measured: its name, its value, and what it is to be read with."""
+    from tape_bench.report.wording import DASH, plain
+
+    model, speed, cache, computed = (
+        found[part] for part in ("model", "embedding", "cache", "computed")
+    )
+    known = speed["launches"] is not None
+    yield "model", plain(model["name"]), f"{model['parameters']:,} parameters, {model['dtype']}"
+    yield "computed on", computed["device"], _where(computed) if known else ""
+    yield "load", f"{found['load_seconds']:.1f} s", ""
+    yield (
+        "proteins",
+        f"{speed['proteins']:,}",
+        f"{speed['residues']:,} residues in {speed['seconds']:.1f} s (lengths: {found['lengths']})",
+    )
+    yield "speed", f"{speed['residues_per_second']:,.0f} residues/s", "one vector a protein"
+    if (together := found["together"]) is not None:
+        rate = together["residues_per_second"]
+        yield (
+            f"{together['processes']} processes",
+            f"{rate:,.0f} residues/s" if rate else DASH,
+            f"{rate / speed['residues_per_second']:.2f}x the speed of one"
+            if rate
+            else "too short to tell: give more --seconds",
+        )
+    yield (
+        "useful work",
+        f"{speed['share_of_matmul']:.1%}" if known else DASH,
+        f"of plain matrix products: {speed['useful_flops_per_second'] / 1e9:,.0f} of "
+        f"{speed['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s"
+        if known
+        else "its operations are not known",
+    )
+    yield (
+        "padding",
+        f"{speed['padding']:.1%}" if known else DASH,
+        f"of {speed['launched_tokens']:,} tokens in {speed['launches']:,} launches"
+        if known
+        else "",
+    )
+    yield "peak memory", _gib(found["peak_memory_bytes"]), "of this process"
+    if speed["gpu_bytes"] is not None:
+        yield "", _gib(speed["gpu_bytes"]), "on the GPU"
+    write, read, copied = (
+        cache[f"{what}_bytes_per_second"] / 1e9 for what in ("write", "read", "copy")
+    )
+    yield "cache, write", f"{write:.2f} GB/s", ""
+    share = f"{read / copied:.0%} of copying in memory ({copied:.1f} GB/s)"
+    yield "cache, read", f"{read:.2f} GB/s", share
+
+
+def _where(computed: dict[str, Any]) -> str:
+    return f"{computed['threads']} threads, {computed['kernels']}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB"

@@ -1,0 +1,129 @@
+"""How fast a model represents proteins on this machine, and how near that is to what it can do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from tape_bench.engine.compute import Progress
+from tape_bench.engine.embed import represent
+from tape_bench.engine.flops import Network, counting_tokens
+from tape_bench.engine.yardsticks import matmul_rate
+from tape_bench.models.embedder import Embedder, PackedEmbedder
+
+FIRST = 8
+"""Proteins of the first round."""
+
+MOST = 65_536
+"""Proteins of the last round, however fast the model is."""
+
+
+Draw = Callable[[int], Sequence[str]]
+"""Gives so many proteins."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What embedding proteins took. Of a model that is no network of ours, less is known."""
+
+    proteins: int
+    residues: int
+    seconds: float
+    launches: int | None = None
+    launched_tokens: int | None = None
+    """Tokens that went through the network, padding included."""
+    padding: float | None = None
+    """Share of the launched tokens that belong to no protein."""
+    useful_flops_per_second: float | None = None
+    """Operations a second on residues; see `flops`."""
+    matmul_flops_per_second: float | None = None
+    """Operations a second of plain matrix products in the model's precision, in the same run."""
+    gpu_bytes: int | None = None
+    """Most memory that tensors took on the GPU."""
+
+    @property
+    def residues_per_second(self) -> float:
+        """What a user plans with."""
+        return self.residues / self.seconds
+
+    @property
+    def share_of_matmul(self) -> float | None:
+        """Useful operations, as a share of what plain matrix products would have done."""
+        if self.useful_flops_per_second is None or self.matmul_flops_per_second is None:
+            return None
+        return self.useful_flops_per_second / self.matmul_flops_per_second
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return everything, the derived figures too."""
+        derived = ("residues_per_second", "share_of_matmul")
+        return asdict(self) | {name: getattr(self, name) for name in derived}
+
+
+def measure(
+    model: Embedder,
+    network: Network | None,
+    sequences: Sequence[str],
+    progress: Progress | None = None,
+) -> Speed:
+    """Embed proteins, one vector each, and take the time.
+
+    Args:
+        model: any Embedder.
+        network: what is known of it, see `network_of`; None if it is no network of ours.
+        sequences: proteins; repeats are embedded once.
+        progress: called after every batch.
+    """
+    sequences = list(dict.fromkeys(sequences))
+    lengths = [len(sequence) for sequence in sequences]
+    residues = sum(lengths)
+    if network is None:
+        seconds = _embed(model, sequences, progress)
+        return Speed(len(sequences), residues, seconds)
+    on_gpu = network.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(network.device)
+    # Before and after: a machine that is warm, or shared, may be slower than it was.
+    ceilings = [_ceiling(model, network)]
+    with counting_tokens(network) as launches:
+        seconds = _embed(model, sequences, progress)
+    ceilings.append(_ceiling(model, network))
+    special = model.special_tokens if isinstance(model, PackedEmbedder) else 0
+    return Speed(
+        proteins=len(sequences),
+        residues=residues,
+        seconds=seconds,
+        launches=len(launches),
+        launched_tokens=sum(launches),
+        padding=1 - (residues + special * len(sequences)) / sum(launches),
+        useful_flops_per_second=network.useful_flops(lengths) / seconds,
+        matmul_flops_per_second=max(ceilings),
+        gpu_bytes=torch.cuda.max_memory_allocated(network.device) if on_gpu else None,
+    )
+
+
+def warm_up(model: Embedder, draw: Draw) -> None:
+    """Embed a few proteins: what happens once, such as compiling kernels, should not count."""
+    _embed(model, draw(FIRST))
+
+
+def enough_for(seconds: float, model: Embedder, draw: Draw) -> int:
+    """Return how many proteins keep a model, warmed up, busy for so long."""
+    count = FIRST
+    while (taken := _embed(model, draw(count))) < seconds / 4 and count < MOST:
+        count *= 2
+    return min(max(round(count * seconds / taken), FIRST), MOST)
+
+
+def _embed(model: Embedder, sequences: Sequence[str], progress: Progress | None = None) -> float:
+    started = time.perf_counter()
+    represent(model, sequences, "mean", progress=progress).close()
+    return time.perf_counter() - started
+
+
+def _ceiling(model: Embedder, network: Network) -> float:
+    assert isinstance(model, PackedEmbedder)
+    tokens = model.tokens_per_launch()
+    return matmul_rate(tokens, network.hidden, network.inner, network.dtype, network.device)
