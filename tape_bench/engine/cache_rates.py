@@ -76,7 +76,9 @@ def _read(cache: Cache, keys: Sequence[bytes], counts: Sequence[int]) -> float:
         for index in order:
             vectors = cache.get(keys[index])
             assert vectors is not None
-            target[: len(vectors)] = vectors
+            # What is kept in half precision has been copied already, as it was widened.
+            if cache.stored == "float32":
+                target[: len(vectors)] = vectors
 
     return fastest(read_all)
 

@@ -69,7 +69,7 @@ def test_bfloat16_rounds_as_torch_does(vectors: np.ndarray):
     import torch
 
     stored, content = encode(vectors, "bfloat16")
-    ours = decode(np.frombuffer(content, np.uint8), stored).reshape(vectors.shape)
+    ours = decode(np.array(bytearray(content)), stored).reshape(vectors.shape)
     theirs = torch.from_numpy(vectors).to(torch.bfloat16).float().numpy()
     np.testing.assert_array_equal(ours, theirs)
 
@@ -78,7 +78,7 @@ def test_what_float16_cannot_hold_stays_float32():
     vectors = np.array([[1.0, 70_000.0]], np.float32)
     stored, content = encode(vectors, "float16")
     assert stored == "float32"
-    np.testing.assert_array_equal(decode(np.frombuffer(content, np.uint8), stored), vectors[0])
+    np.testing.assert_array_equal(decode(np.array(bytearray(content)), stored), vectors[0])
 
 
 @pytest.mark.parametrize("cut", range(0, INDEX.itemsize * 5, 7))
