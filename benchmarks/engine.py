@@ -47,7 +47,7 @@ CONFIGS = {
     ),
     "200m": SHAPES["proteinlm-200m"],
     "3b": ProteinLMConfig(
-        layers=36, hidden=2560, heads=32, positions=2176, layernorm_eps=1e-12, gelu="tanh"
+        layers=36, hidden=2560, heads=40, positions=2176, layernorm_eps=1e-12, gelu="tanh"
     ),
 }
 PROTEINS = {"cpu": 96, "cuda": 4096}

@@ -21,10 +21,10 @@ FOLDERS = {"fluorescence": "official", "stability": "official"}
 @pytest.mark.parametrize(
     "name",
     [
-        "contact",
+        "stability",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("fluorescence", "remote_homology", "secondary_structure", "stability")
+            for name in ("fluorescence", "remote_homology", "secondary_structure")
         ),
     ],
 )
@@ -56,6 +56,11 @@ def test_each_set_has_its_share() -> None:
     assert drawn[237] == pytest.approx(1000 * SETS["fluorescence"].proteins / total, rel=0.1)
     short = sum(count for length, count in drawn.items() if 43 <= length <= 50)
     assert short == pytest.approx(1000 * SETS["stability"].proteins / total, rel=0.05)
+
+
+def test_all_sets_have_the_residues_they_are_known_to_have() -> None:
+    residues = sum(one.proteins * np.mean(one.quantiles) for one in SETS.values())
+    assert residues == pytest.approx(28e6, rel=0.03)
 
 
 def test_one_set_and_one_length() -> None:

@@ -36,7 +36,7 @@ from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
 
 What = Literal["vectors", "logits"]
 
-_TOKENS_PER_LAUNCH = {"cpu": 2_048, "cuda": 16_384}
+_TOKENS_PER_LAUNCH = {"cpu": 2_000, "cuda": 16_384}
 """More tokens in one go make nothing faster, and cost memory."""
 
 
