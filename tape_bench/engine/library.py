@@ -71,6 +71,8 @@ class Library:
         if self.cache is None:
             return
         started = time.perf_counter()
+        # Other processes of this run may have added their shares since it was last looked at.
+        self.cache.refresh()
         shares = self._shares(self.cache, needs)
         if not any(shares):
             return

@@ -37,6 +37,8 @@ class World:
     tensor: int = 1
     group: distributed.ProcessGroup | None = None
     """Its group, once the processes have met."""
+    waiting: distributed.ProcessGroup | None = None
+    """All processes, to wait for each other."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str], tensor: int = 1) -> World | None:
@@ -82,7 +84,7 @@ class World:
                 "this build of torch cannot connect processes",
                 fix="install a build of torch with torch.distributed",
             )
-        # Waiting for each other goes over gloo, which needs no GPU, sums over what the device has.
+        # Sums go over what the device has; what processes tell each other needs no GPU.
         backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
         if device.startswith("cuda"):
             torch.cuda.set_device(device)
@@ -98,6 +100,8 @@ class World:
                 f"MASTER_PORT={os.environ.get('MASTER_PORT')}",
                 fix="see that all of them were started, and that this address can be reached",
             ) from error
+        # Only gloo can tell which process does not come.
+        self.waiting = distributed.new_group(backend="gloo", timeout=PATIENCE)
         # Without it, a process whose partner has died aborts at its end instead of exiting.
         atexit.register(distributed.destroy_process_group)
         if self.tensor == 1:
@@ -126,7 +130,7 @@ class World:
             PeerLostError: one of them has died.
         """
         try:
-            distributed.monitored_barrier(timeout=PATIENCE)
+            distributed.monitored_barrier(self.waiting, timeout=PATIENCE)
         except RuntimeError as error:
             raise PeerLostError(
                 f"a process of this run has died: {str(error).splitlines()[0]}",

@@ -60,6 +60,18 @@ def test_a_second_run_never_looks_at_the_network(library, letters, tmp_path):
     assert (again.residues, again.rate) == (0, None)
 
 
+def test_what_another_process_has_added_since_is_not_computed_again(letters, letters_of, tmp_path):
+    mine, theirs = (
+        Library(Crew(model), Cache.of(letters, "float32", tmp_path))
+        for model in (letters, letters_of())
+    )
+    mine.fill([Need(PROTEINS[:20], "mean")])
+    theirs.fill([Need(PROTEINS, "mean")])
+    letters.launches.clear()
+    read(mine, Need(PROTEINS, "mean"))
+    assert letters.launches == []
+
+
 def test_an_interrupted_run_loses_no_batch_it_has_written(letters, tmp_path):
     class Killed(BaseException):
         pass
