@@ -81,9 +81,16 @@ def _kernels() -> dict[str, str]:
 
     from tape_bench import kernels
 
+    cpu = torch.device("cpu")
+    widened = [
+        name
+        for name in ("bfloat16", "float16")
+        if kernels.arithmetic(getattr(torch, name), cpu) == torch.float32
+    ]
     return {
         **kernels.running(),
-        "CPU": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "CPU": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
+        f"computes {' and '.join(widened)} in float32",
     }
 
 

@@ -17,6 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from tape_bench.kernels import arithmetic
 from tape_bench.models.embedder import Embedder
 from tape_bench.models.proteinlm import ProteinLM
 from tape_bench.models.tape_bert import TapeBertEmbedder
@@ -43,7 +44,7 @@ class Network:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of its matrix products."""
-        return self.words.weight.dtype
+        return arithmetic(self.words.weight.dtype, self.device)
 
     def useful_flops(self, lengths: Iterable[int]) -> float:
         """Return the useful operations for proteins of these residues."""

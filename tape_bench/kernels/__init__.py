@@ -11,19 +11,40 @@ from tape_bench.errors import UsageError
 from tape_bench.kernels import attention, dispatch
 from tape_bench.kernels.add_layer_norm import add_layer_norm
 from tape_bench.kernels.attention import varlen_attention
-from tape_bench.kernels.bias_gelu import bias_gelu, linear_gelu
+from tape_bench.kernels.bias_gelu import bias_gelu
+from tape_bench.kernels.linear import (
+    adds_for_free,
+    arithmetic,
+    linear,
+    linear_gelu,
+    linear_onto,
+)
 from tape_bench.kernels.pair_scores import pair_scores
 from tape_bench.kernels.segment_mean import segment_mean
 
 __all__ = [
     "add_layer_norm",
+    "adds_for_free",
+    "arithmetic",
     "bias_gelu",
+    "linear",
     "linear_gelu",
+    "linear_onto",
     "pair_scores",
     "running",
     "segment_mean",
     "varlen_attention",
 ]
+
+FUSED = (
+    "add_layer_norm",
+    "bias_gelu",
+    "linear_gelu",
+    "pair_scores",
+    "segment_mean",
+    "varlen_attention",
+)
+"""Operations that there is a kernel for."""
 
 
 def running() -> dict[str, str]:
@@ -35,9 +56,9 @@ def running() -> dict[str, str]:
     try:
         fused, why = dispatch.choice(device)
     except UsageError as error:
-        return {name: f"! {error.what}" for name in __all__ if name != "running"}
+        return dict.fromkeys(FUSED, f"! {error.what}")
     how = f"{'fused' if fused else 'reference'} ({why})"
-    answers = {name: how for name in __all__ if name != "running"}
+    answers = dict.fromkeys(FUSED, how)
     if fused and attention.flash_attention():
         answers["varlen_attention"] += (
             f"; torch's flash attention from {attention.FLASH_FROM} tokens, reference in float32"

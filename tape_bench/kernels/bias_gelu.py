@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,43 +12,6 @@ from tape_bench.kernels import dispatch
 from tape_bench.kernels.language import kernel, launch, tl
 
 Gelu = Literal["tanh", "erf"]
-
-
-def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor, form: Gelu) -> Tensor:
-    """Map every token linearly, then bend what comes out.
-
-    Args:
-        x: `[..., inputs]`.
-        weight: `[outputs, inputs]`.
-        bias: `[outputs]`.
-        form: "tanh" for the approximation Megatron trains with, "erf" for the exact GELU.
-
-    Returns:
-        `[..., outputs]` in the precision of `x`.
-    """
-    if dispatch.fused(x, weight, bias):
-        return bias_gelu(functional.linear(x, weight), bias, form)
-    trained = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
-    one_pass = None if trained or not x.numel() else _one_pass(x.device.type, x.dtype)
-    if one_pass is not None:
-        bent: Tensor = one_pass(x, weight, bias, "gelu", [], "tanh" if form == "tanh" else "none")
-        return bent
-    # A matrix product adds a bias for little, so the reference leaves it there.
-    return _gelu(functional.linear(x, weight, bias), form)
-
-
-@functools.cache
-def _one_pass(device: str, dtype: torch.dtype) -> Callable[..., Any] | None:
-    """Find oneDNN's linear map that bends its outputs before they leave the processor's cache.
-
-    Torch has it under a private name, for code it compiles.
-    """
-    if device != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        return None
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return None
-    known = dtype in (torch.float32, torch.bfloat16)
-    return getattr(torch.ops.mkldnn, "_linear_pointwise", None) if known else None
 
 
 def bias_gelu(x: Tensor, bias: Tensor, form: Gelu) -> Tensor:
@@ -69,10 +30,11 @@ def bias_gelu(x: Tensor, bias: Tensor, form: Gelu) -> Tensor:
 
 def reference(x: Tensor, bias: Tensor, form: Gelu) -> Tensor:
     """Compute `bias_gelu` in plain torch."""
-    return _gelu(x + bias, form)
+    return gelu(x + bias, form)
 
 
-def _gelu(x: Tensor, form: Gelu) -> Tensor:
+def gelu(x: Tensor, form: Gelu) -> Tensor:
+    """Bend in plain torch."""
     if form == "tanh" and x.dtype == torch.float64:
         # Megatron wrote sqrt(2/pi) with eight digits, which only float64 can tell from the root.
         return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))

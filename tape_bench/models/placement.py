@@ -36,13 +36,7 @@ def choose_dtype(name: str | None, device: torch.device, stored: torch.dtype) ->
     """Choose a precision by name; None for float32 on a CPU, on a GPU that of the checkpoint."""
     if name is None:
         return stored if device.type == "cuda" else torch.float32
-    dtype = dtype_named(name)
-    if name == "float16" and device.type == "cpu":
-        raise ModelError(
-            "float16 is four times slower than float32 on a CPU",
-            fix="choose float32, or bfloat16 for half the memory",
-        )
-    return dtype
+    return dtype_named(name)
 
 
 def tokens_that_fit(device: torch.device, wanted: int, bytes_per_token: int) -> int:

@@ -167,6 +167,11 @@ def load(
         )
     weights = read_weights(folder, config)
     precision = choose_dtype(dtype, place, weights.tensors["words.weight"].dtype)
+    if precision == torch.float16 and place.type == "cpu":
+        raise ModelError(
+            "float16 is four times slower than float32 on a CPU",
+            fix="choose float32, or bfloat16 for half the memory",
+        )
     with torch.device("meta"):
         network = TapeBert(config, masked_head=weights.masked_head)
     digest = _digest(weights)

@@ -1,12 +1,14 @@
 """ProteinLM's network: a BERT with the layer norm before each block, and one after the last.
 
 The residual stream, layer norms and softmax are computed in float32 (float64 in a float64 model)
-whatever the precision of the weights; linear maps take their input down to it. All layers see
+whatever the precision of the weights; linear maps take their input down to it, except on a CPU
+that is slow in it, see `kernels.linear`. All layers see
 `[..., tokens, hidden]`, so padded `[batch, tokens]` rows and packed `[tokens]` sequences differ
 only in the `attend` function handed down to attention.
 
 What a block adds to the stream is handed on beside it and added where the next layer norm reads
-the sum, which one kernel does at once; position embeddings are the first to be added so.
+the sum, which one kernel does at once, or where that is faster by the block's last matrix product
+itself; position embeddings are the first to be added so.
 
 A tensor-parallel rank has some of the heads in `Attention`, some of the channels in `MLP`, and
 all of everything else.
@@ -24,6 +26,9 @@ from tape_bench import kernels
 from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
 from tape_bench.models.proteinlm.config import Gelu
 from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
+
+Sum = tuple[Tensor, Tensor | None]
+"""A stream, and what is still to be added to it."""
 
 
 class Encoder(nn.Module):
@@ -101,12 +106,14 @@ class Encoder(nn.Module):
         self, ids: Tensor, positions: Tensor, attend: Attend, depth: int | None = None
     ) -> Tensor:
         stream = _widen(self.word(ids))
-        branch: Tensor = self.position(positions)
+        # In the precision that blocks add in, which is what the layer norm answers in.
+        adding = kernels.arithmetic(self.position.weight.dtype, ids.device)
+        branch: Tensor | None = self.position(positions).to(adding)
         if self.token_type is not None:
             stream = stream + self.token_type.weight[0]
         for layer in self.layers[:depth]:
             stream, branch = layer(stream, branch, attend)
-        return stream + branch
+        return stream if branch is None else stream + branch
 
     def _output(self, stream: Tensor, depth: int | None) -> Tensor:
         last = depth is None or depth == len(self.layers)
@@ -139,20 +146,22 @@ class Layer(nn.Module):
         self.mlp_norm = AddLayerNorm(hidden, eps, residual_after_norm)
         self.mlp = MLP(hidden, gelu, parallel)
 
-    def forward(self, stream: Tensor, branch: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
-        """Add what the tokens tell each other, and hand on what each makes of it.
+    def forward(self, stream: Tensor, branch: Tensor | None, attend: Attend) -> Sum:
+        """Add what the tokens tell each other, and then what each makes of it.
 
         Args:
             stream: the residual stream `[..., tokens, hidden]`.
-            branch: what the block before adds to it, of the same shape.
+            branch: what the block before still adds to it, of the same shape.
             attend: which tokens see which.
 
         Returns:
-            The stream, and what the perceptron adds to it.
+            The stream, and what the perceptron still adds to it.
         """
         stream, normed = self.attention_norm(stream, branch)
-        stream, normed = self.mlp_norm(stream, self.attention(normed, attend))
-        return stream, self.mlp(normed)
+        stream, branch = self.attention(stream, normed, attend)
+        stream, normed = self.mlp_norm(stream, branch)
+        added: Sum = self.mlp(stream, normed)
+        return added
 
 
 class Attention(nn.Module):
@@ -165,12 +174,12 @@ class Attention(nn.Module):
         self.qkv = Linear(hidden, 3 * channels)
         self.dense = RowParallelLinear(channels, hidden, parallel)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
-        """Let every token gather from the tokens `attend` lets it see."""
+    def forward(self, stream: Tensor, x: Tensor, attend: Attend) -> Sum:
+        """Add what every token gathers from the tokens `attend` lets it see."""
         qkv: Tensor = self.qkv(x)
         query, key, value = qkv.view(*x.shape[:-1], self.heads, 3, -1).unbind(-2)
-        gathered: Tensor = self.dense(attend(query, key, value).flatten(-2))
-        return gathered
+        added: Sum = self.dense(stream, attend(query, key, value).flatten(-2))
+        return added
 
 
 class MLP(nn.Module):
@@ -182,10 +191,10 @@ class MLP(nn.Module):
         self.expand = LinearGelu(hidden, channels, gelu)
         self.contract = RowParallelLinear(channels, hidden, parallel)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform each token by itself."""
-        narrow: Tensor = self.contract(self.expand(x))
-        return narrow
+    def forward(self, stream: Tensor, x: Tensor) -> Sum:
+        """Add what each token becomes by itself."""
+        added: Sum = self.contract(stream, self.expand(x))
+        return added
 
 
 class MLMHead(nn.Module):
@@ -203,29 +212,37 @@ class MLMHead(nn.Module):
 
 
 class Linear(nn.Linear):
-    """A linear map in the precision of its weights."""
+    """A linear map, in the precision of its weights or one that is faster."""
 
     def reset_parameters(self) -> None:
         """Draw nothing: the weights come from a checkpoint."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Take the input down to the weights' precision, and map it."""
-        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        """Map every token."""
+        return kernels.linear(x, self.weight, self.bias)
 
 
-class RowParallelLinear(Linear):
-    """A linear map of inputs that tensor-parallel ranks have a part of each."""
+class RowParallelLinear(nn.Module):
+    """A linear map onto the stream, of inputs that tensor-parallel ranks have a part of each."""
 
     def __init__(self, inputs: int, outputs: int, parallel: TensorParallel) -> None:
-        super().__init__(inputs, outputs)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
         self.parallel = parallel
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Take the input down to the weights' precision, map it, and sum over the ranks."""
-        # All ranks have the bias. One of them adds it, in its matrix product, at no cost.
-        bias = self.bias if self.parallel.rank == 0 else None
-        part = functional.linear(x.to(self.weight.dtype), self.weight, bias)
-        return self.parallel.add_up(part)
+    def forward(self, stream: Tensor, x: Tensor) -> Sum:
+        """Map every token, and sum over the ranks."""
+        onto = kernels.adds_for_free(stream, self.weight)
+        # All ranks have the stream and the bias; the first adds them to its part.
+        if self.parallel.rank > 0:
+            part = kernels.linear(x, self.weight)
+        elif onto:
+            part = kernels.linear_onto(stream, x, self.weight, self.bias)
+        else:
+            part = kernels.linear(x, self.weight, self.bias)
+        whole = self.parallel.add_up(part)
+        return (whole, None) if onto else (stream, whole)
 
 
 class LinearGelu(Linear):
@@ -236,8 +253,8 @@ class LinearGelu(Linear):
         self.form = form
 
     def forward(self, x: Tensor) -> Tensor:
-        """Take the input down to the weights' precision, map and bend it."""
-        return kernels.linear_gelu(x.to(self.weight.dtype), self.weight, self.bias, self.form)
+        """Map and bend every token."""
+        return kernels.linear_gelu(x, self.weight, self.bias, self.form)
 
 
 class Embedding(nn.Embedding):
@@ -255,8 +272,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise over the last axis, and stay in float32."""
-        weight, bias = _widen(self.weight), _widen(self.bias)
-        return functional.layer_norm(_widen(x), self.normalized_shape, weight, bias, self.eps)
+        return _layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class AddLayerNorm(nn.Module):
@@ -269,14 +285,17 @@ class AddLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden))
         self.bias = nn.Parameter(torch.zeros(hidden))
 
-    def forward(self, stream: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, stream: Tensor, branch: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the new stream, and its layer norm in the precision of `branch`."""
-        if not self.residual_after_norm:
-            return kernels.add_layer_norm(stream, branch, self.weight, self.bias, self.eps)
-        # Here the layer norm is the new stream, so it must not lose precision.
-        branch = _widen(branch)
-        _, normed = kernels.add_layer_norm(stream, branch, self.weight, self.bias, self.eps)
-        return normed, normed
+        if branch is None:
+            normed = _layer_norm(stream, self.weight, self.bias, self.eps)
+        else:
+            # The layer norm of a stream that it replaces must not lose precision.
+            branch = _widen(branch) if self.residual_after_norm else branch
+            stream, normed = kernels.add_layer_norm(
+                stream, branch, self.weight, self.bias, self.eps
+            )
+        return (normed if self.residual_after_norm else stream), normed
 
 
 def _positions(ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
@@ -284,6 +303,10 @@ def _positions(ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         return torch.arange(ids.shape[-1], device=ids.device).expand_as(ids)
     # One copy to the device, not one launch for each sequence.
     return torch.cat([torch.arange(length) for length in lengths]).to(ids.device)
+
+
+def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    return functional.layer_norm(_widen(x), weight.shape, _widen(weight), _widen(bias), eps)
 
 
 def _widen(x: Tensor) -> Tensor:

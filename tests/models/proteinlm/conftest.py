@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tape_bench import kernels
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
 from tape_bench.models.proteinlm.megatron_writer import Sharding
@@ -157,3 +159,10 @@ def _bend(x: NDArray[np.float64], gelu: str) -> NDArray[np.float64]:
     if gelu == "tanh":
         return 0.5 * x * (1 + np.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
     return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+@pytest.fixture
+def half_precision_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiply in half precision, as GPUs do: a CPU can too, if slowly."""
+    for module in (kernels, sys.modules[kernels.linear.__module__]):
+        monkeypatch.setattr(module, "arithmetic", lambda dtype, device: dtype)

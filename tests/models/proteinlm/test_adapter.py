@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -70,14 +71,16 @@ def test_the_kernels_compute_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return counted
 
-    for name in kernels.running():
+    for name in {*kernels.FUSED, "linear", "linear_onto"}:
         monkeypatch.setattr(kernels, name, spy(name))
     for one, other in zip(MODEL.embed(["MKV", "W"], "mean"), expected, strict=True):
         np.testing.assert_array_equal(one, other)
     layers = CONFIG.layers
     assert called == {
-        "add_layer_norm": 2 * layers,
+        "add_layer_norm": 1,
+        "linear": layers,
         "linear_gelu": layers,
+        "linear_onto": 2 * layers,
         "varlen_attention": layers,
         "segment_mean": 1,
     }
@@ -188,12 +191,12 @@ class Overflowing(RandomWeights):
         return drawn * (20_000 if name == "layers.0.mlp.expand.weight" else 1)
 
 
+@pytest.mark.usefixtures("half_precision_products")
 def test_what_overflows_in_half_precision_is_computed_again() -> None:
     about = {"spec": "x", "name": "x", "pretraining": (), "device": "cpu"}
     model = ProteinLM(lambda: Overflowing(CONFIG, 3), Reading(), **about)  # type: ignore[arg-type]
     expected = model.embed(["MKVL", "GG"])
     assert model.recomputed_in_float32 == 0
-    # A CPU is not asked to compute in float16 otherwise, but it can.
     model.dtype = torch.float16
     model.encoder.half()
     found = model.embed(["MKVL", "GG"])
@@ -221,6 +224,24 @@ def test_a_fine_tuned_model_embeds_but_does_not_guess() -> None:
         model.token_logits([np.array([17])])
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_a_cpu_that_widens_weights_rounds_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(sys.modules[kernels.linear.__module__], "_fast_bfloat16", lambda: False)
+    model, rounded = make(dtype=name), make(dtype=name)
+    rounded.encoder.float()
+    for one, other in zip(model.embed(["MKVL", "G"]), rounded.embed(["MKVL", "G"]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert model.encoder.word.weight.dtype == getattr(torch, name)
+    assert (model.identity.dtype, model.identity.reading["arithmetic"]) == (name, "float32")
+
+
+def test_arithmetic_is_told_only_where_it_is_another() -> None:
+    assert "arithmetic" not in MODEL.identity.reading
+    assert make(dtype="float16").identity.reading["arithmetic"] == "float32"
+
+
 def test_bfloat16_is_close_to_float32() -> None:
     low = make(dtype="bfloat16")
     assert low.identity.dtype == "bfloat16"
@@ -235,7 +256,6 @@ def test_bfloat16_is_close_to_float32() -> None:
     ("options", "message"),
     [
         ({"dtype": "float8"}, "no dtype named 'float8'"),
-        ({"dtype": "float16"}, "four times slower"),
         ({"device": "tpu9"}, "there is no device 'tpu9'"),
         ({"device": "meta"}, "'meta' is not supported"),
         ({"device": "cuda:77"}, "this machine has no device 'cuda:77'"),

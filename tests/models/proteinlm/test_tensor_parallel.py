@@ -91,7 +91,8 @@ def test_ranks_compute_what_one_process_computes(
 
     whole = outputs(load())
     split = together([load(rank) for rank in threads(size)], outputs)
-    torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-5)
+    # The fork's values are not normalised, and sums err by a share of what they run through.
+    torch.testing.assert_close(split, whole, rtol=0, atol=1e-5 * float(whole.abs().max()))
 
 
 @pytest.mark.parametrize(("on_disk", "size"), [(1, 2), (2, 4), (4, 2), (2, 8)])
@@ -154,6 +155,7 @@ def test_megatrons_own_shards_are_the_ranks_weights(shared: Path) -> None:
         torch.testing.assert_close(split, truth[:, : split.shape[-1]], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.usefixtures("half_precision_products")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_more_ranks_lose_no_more_precision(source: RandomWeights, dtype: torch.dtype) -> None:
     in_this = RandomWeights(source.config, 1, dtype)
@@ -177,13 +179,19 @@ def test_gradients_that_would_be_wrong_are_not_computed() -> None:
         TensorParallel(0, 2).add_up(torch.ones(3, requires_grad=True))
 
 
-def test_the_bias_is_added_once() -> None:
+@pytest.mark.parametrize("stream", [torch.full((1, 3), 5.0), torch.full((1, 3), 5.0).double()])
+def test_stream_and_bias_are_added_once(stream: Tensor) -> None:
     maps = [RowParallelLinear(2, 3, rank) for rank in threads(4)]
     for each in maps:
         each.requires_grad_(False)
         each.weight.zero_()
         each.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
-    assert together(maps, lambda each: each(torch.ones(1, 2))).tolist() == [[1.0, 2.0, 3.0]]
+
+    def added(each: RowParallelLinear) -> Tensor:
+        whole, branch = each.to(stream.dtype)(stream, torch.ones(1, 2))
+        return whole if branch is None else whole + branch
+
+    assert together(maps, added).tolist() == [[6.0, 7.0, 8.0]]
 
 
 def test_ranks_agree_on_the_least_of_their_numbers() -> None:
