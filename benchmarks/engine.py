@@ -1,6 +1,6 @@
 """The packed engine beside what scripts do: padded batches through a plain BERT of the same shape.
 
-    python benchmarks/engine.py                                            # CPU, 200M, six minutes
+    python benchmarks/engine.py                                            # CPU, 200M, ten minutes
     python benchmarks/engine.py --device cuda --shape 3b --dtype float16   # a GPU, some minutes
 
 Every way embeds the same random proteins, as long as those of TAPE's five sets mixed, with the
@@ -14,7 +14,9 @@ TAPE-like  in float32 whatever is asked for, attention written out, and -10000 a
            of padding; batches of 16 proteins of like length, as its bucket sampler makes them
 
 Shares are useful operations (those on residues, see `tape_bench.engine.flops`) of what plain
-matrix products do in the same precision, measured in every round. Seconds are summed over rounds.
+matrix products do in the precision that the way multiplies in, timed between its batches; a
+processor that is slow in half precision is given float32 by the engine, and half precision by the
+padded way. Seconds are summed over rounds, those that timing products takes left out.
 Run it on an otherwise idle machine.
 """
 
@@ -24,7 +26,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import click
 import numpy as np
@@ -33,8 +35,9 @@ from plain_bert import PlainBert
 
 from tape_bench.engine import workload
 from tape_bench.engine.embed import represent
-from tape_bench.engine.flops import Network, network_of
-from tape_bench.engine.yardsticks import matmul_rate
+from tape_bench.engine.flops import network_of
+from tape_bench.engine.measure import matmul_rate
+from tape_bench.engine.yardsticks import MatmulRate
 from tape_bench.kernels import dispatch
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig
 from tape_bench.models.proteinlm.reading import Reading
@@ -50,14 +53,14 @@ CONFIGS = {
         layers=36, hidden=2560, heads=40, positions=2176, layernorm_eps=1e-12, gelu="tanh"
     ),
 }
-PROTEINS = {"cpu": 96, "cuda": 4096}
+PROTEINS = {"cpu": 128, "cuda": 4096}
 BATCH = 16
 ROUNDS = 2
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far the ways may differ, relative; plain networks keep everything in the low precision."""
 
-Embed = Callable[[Sequence[str]], np.ndarray]
-"""Gives `[proteins, hidden]`."""
+Embed = Callable[[Sequence[str], Callable[[], None]], np.ndarray]
+"""Gives `[proteins, hidden]`; what it is handed, it calls after every batch."""
 
 
 @dataclass
@@ -66,15 +69,16 @@ class Way:
 
     name: str
     dtype: torch.dtype
+    multiplies: torch.dtype
     embed: Embed
+    ceiling: MatmulRate
     seconds: float = 0.0
-    ceilings: list[float] = field(default_factory=list)
 
     def take(self, proteins: Sequence[str]) -> None:
         """Embed a round's proteins, against the clock."""
-        started = time.perf_counter()
-        self.embed(proteins)
-        self.seconds += time.perf_counter() - started
+        started, before = time.perf_counter(), self.ceiling.seconds
+        self.embed(proteins, self.ceiling.sample)
+        self.seconds += time.perf_counter() - started - (self.ceiling.seconds - before)
 
 
 def engine(config: ProteinLMConfig, dtype: torch.dtype, device: torch.device) -> ProteinLM:
@@ -92,8 +96,8 @@ def engine(config: ProteinLMConfig, dtype: torch.dtype, device: torch.device) ->
 
 
 def packed(model: ProteinLM) -> Embed:
-    def embed(proteins: Sequence[str]) -> np.ndarray:
-        with represent(model, proteins, "mean") as found:
+    def embed(proteins: Sequence[str], between: Callable[[], None]) -> np.ndarray:
+        with represent(model, proteins, "mean", progress=lambda *_: between()) as found:
             return np.stack([found[protein] for protein in proteins])
 
     return embed
@@ -106,7 +110,7 @@ def padded(model: ProteinLM, dtype: torch.dtype, *, tape_like: bool) -> Embed:
     vocabulary = model.vocabulary
 
     @torch.no_grad()
-    def embed(proteins: Sequence[str]) -> np.ndarray:
+    def embed(proteins: Sequence[str], between: Callable[[], None]) -> np.ndarray:
         order = list(range(len(proteins)))
         if tape_like:
             order.sort(key=lambda index: len(proteins[index]))
@@ -118,6 +122,7 @@ def padded(model: ProteinLM, dtype: torch.dtype, *, tape_like: bool) -> Embed:
             ids = torch.tensor([row + [vocabulary.pad] * (longest - len(row)) for row in rows])
             mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
             vectors[batch] = plain.mean(ids.to(model.device), mask.to(model.device)).cpu().numpy()
+            between()
         return vectors
 
     return embed
@@ -127,40 +132,45 @@ def compare(model: ProteinLM, count: int) -> Iterator[str]:
     """Race the ways, and yield lines of the table."""
     network, dtype = network_of(model), model.dtype
     assert network is not None
+
+    def way(name: str, asked: torch.dtype, multiplies: torch.dtype, embed: Embed) -> Way:
+        return Way(name, asked, multiplies, embed, matmul_rate(model, network, multiplies))
+
     ways = [
-        Way("packed", dtype, packed(model)),
-        Way("padded", dtype, padded(model, dtype, tape_like=False)),
-        Way("TAPE-like", torch.float32, padded(model, torch.float32, tape_like=True)),
+        way("packed", dtype, network.dtype, packed(model)),
+        way("padded", dtype, dtype, padded(model, dtype, tape_like=False)),
     ]
+    if dtype == torch.float32 or model.device.type == "cuda":
+        tape = padded(model, torch.float32, tape_like=True)
+        ways.append(way("TAPE-like", torch.float32, torch.float32, tape))
     proteins = workload.proteins(workload.lengths(count))
     check_same(ways, proteins[:BATCH], dtype)
     for part in range(ROUNDS):
-        for way in ways:
-            way.ceilings.append(ceiling(model, network, way.dtype))
-            way.take(proteins[part::ROUNDS])
+        for each in ways:
+            each.take(proteins[part::ROUNDS])
     residues = sum(map(len, proteins))
     useful = network.useful_flops(map(len, proteins))
-    for way in ways:
-        top = float(np.median(way.ceilings))
+    for each in ways:
+        top = each.ceiling.flops_per_second
         yield (
-            f"| {way.name} | {name_of(way.dtype)} | {residues / way.seconds:,.0f} "
-            f"| {way.seconds / ways[0].seconds:.2f} | {useful / way.seconds / 1e9:,.0f} "
-            f"| {top / 1e9:,.0f} | {useful / way.seconds / top:.1%} |"
+            f"| {each.name} | {name_of(each.dtype)} | {name_of(each.multiplies)} "
+            f"| {residues / each.seconds:,.0f} "
+            f"| {each.seconds / ways[0].seconds:.2f} | {useful / each.seconds / 1e9:,.0f} "
+            f"| {top / 1e9:,.0f} | {useful / each.seconds / top:.1%} |"
         )
 
 
 def check_same(ways: Sequence[Way], proteins: Sequence[str], dtype: torch.dtype) -> None:
     """Stop unless all ways give the same vectors, which warms them up as well."""
-    expected = ways[0].embed(proteins)
-    for way in ways[1:]:
-        error = np.linalg.norm(way.embed(proteins) - expected) / np.linalg.norm(expected)
+    expected = ways[0].embed(proteins, nothing)
+    for each in ways[1:]:
+        error = np.linalg.norm(each.embed(proteins, nothing) - expected) / np.linalg.norm(expected)
         if not error < TOLERANCE[dtype]:
-            raise SystemExit(f"{way.name} and {ways[0].name} differ by {error:.1e}")
+            raise SystemExit(f"{each.name} and {ways[0].name} differ by {error:.1e}")
 
 
-def ceiling(model: ProteinLM, network: Network, dtype: torch.dtype) -> float:
-    tokens = model.tokens_per_launch()
-    return matmul_rate(tokens, network.hidden, network.inner, dtype, network.device)
+def nothing() -> None:
+    """Done between batches that warm up."""
 
 
 def alone(model: ProteinLM, count: int) -> Iterator[str]:
@@ -240,15 +250,15 @@ def machine(device: torch.device) -> str:
     default=["float32", "bfloat16"],
     show_default=True,
 )
-@click.option("--proteins", type=int, help="Default: 96 on a CPU, 4096 on a GPU.")
+@click.option("--proteins", type=int, help="Default: 128 on a CPU, 4096 on a GPU.")
 def main(shape: str, device: str, dtypes: Sequence[str], proteins: int | None) -> None:
     """Print the tables."""
     config, place = CONFIGS[shape], torch.device(device)
     count = proteins or PROTEINS[device]
     print(f"# Packed, padded, and as TAPE does it: {config.layers} x {config.hidden}\n")
     print(f"{machine(place)}. {count} proteins of TAPE's lengths.\n")
-    print("| way | precision | residues/s | time / packed | GFLOP/s | matmul GFLOP/s | share |")
-    print("|---|---|---|---|---|---|---|")
+    print("| way | precision | products in | residues/s | time / packed | GFLOP/s ", end="")
+    print("| matmul GFLOP/s | share |\n|---|---|---|---|---|---|---|---|")
     remarks = []
     for dtype in dtypes:
         model = engine(config, getattr(torch, dtype), place)

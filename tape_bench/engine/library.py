@@ -26,6 +26,7 @@ from tape_bench.engine.embed import Representations, represent
 from tape_bench.engine.forward import Forward, Reading, check_lengths, readings_of
 from tape_bench.engine.housekeeping import default_limit, make_room
 from tape_bench.engine.launch import Workers
+from tape_bench.engine.segments import as_kept
 from tape_bench.engine.stored import Stored, kept_on_disk, width_of
 from tape_bench.models.embedder import Embedder, Pool, Representation
 
@@ -182,7 +183,9 @@ class Shelf(Mapping[str, Representation]):
         reading = self._readings[sequence]
         vectors = self._cache.get(entry_key(sequence, self._pool, reading.window))
         if vectors is None:
-            return self._forward([reading], [self._pool])[self._pool][0]
+            computed = self._forward([reading], [self._pool])[self._pool][0]
+            # A figure must not depend on how much room there was.
+            return as_kept(computed, self._cache.stored)
         return vectors if self._pool == "residues" else vectors[0]
 
     def __iter__(self) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch
 from tape_bench.engine.compute import Progress
 from tape_bench.engine.embed import represent
 from tape_bench.engine.flops import Network, counting_tokens
-from tape_bench.engine.yardsticks import matmul_rate
+from tape_bench.engine.yardsticks import MatmulRate
 from tape_bench.models.embedder import Embedder, PackedEmbedder
 
 FIRST = 8
@@ -85,11 +85,15 @@ def measure(
     on_gpu = network.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(network.device)
-    # Before and after: a machine that is warm, or shared, may be slower than it was.
-    ceilings = [_ceiling(model, network)]
+    ceiling = matmul_rate(model, network)
+
+    def between(done: int, total: int) -> None:
+        ceiling.sample()
+        if progress is not None:
+            progress(done, total)
+
     with counting_tokens(network) as launches:
-        seconds = _embed(model, sequences, progress)
-    ceilings.append(_ceiling(model, network))
+        seconds = _embed(model, sequences, between) - ceiling.seconds
     special = model.special_tokens if isinstance(model, PackedEmbedder) else 0
     return Speed(
         proteins=len(sequences),
@@ -99,9 +103,16 @@ def measure(
         launched_tokens=sum(launches),
         padding=1 - (residues + special * len(sequences)) / sum(launches),
         useful_flops_per_second=network.useful_flops(lengths) / seconds,
-        matmul_flops_per_second=max(ceilings),
+        matmul_flops_per_second=ceiling.flops_per_second,
         gpu_bytes=torch.cuda.max_memory_allocated(network.device) if on_gpu else None,
     )
+
+
+def matmul_rate(model: Embedder, network: Network, dtype: torch.dtype | None = None) -> MatmulRate:
+    """Prepare timing products as large as a launch's, in the network's precision or another."""
+    assert isinstance(model, PackedEmbedder)
+    tokens, dtype = model.tokens_per_launch(), dtype or network.dtype
+    return MatmulRate(tokens, network.hidden, network.inner, dtype, network.device)
 
 
 def warm_up(model: Embedder, draw: Draw) -> None:
@@ -121,9 +132,3 @@ def _embed(model: Embedder, sequences: Sequence[str], progress: Progress | None 
     started = time.perf_counter()
     represent(model, sequences, "mean", progress=progress).close()
     return time.perf_counter() - started
-
-
-def _ceiling(model: Embedder, network: Network) -> float:
-    assert isinstance(model, PackedEmbedder)
-    tokens = model.tokens_per_launch()
-    return matmul_rate(tokens, network.hidden, network.inner, network.dtype, network.device)

@@ -203,6 +203,13 @@ def decode(content: NDArray[np.uint8], stored: Stored) -> NDArray[np.float32]:
     return vectors
 
 
+def as_kept(vectors: NDArray[np.float32], stored: Stored) -> NDArray[np.float32]:
+    """Return vectors as they would be read back."""
+    kind, content = encode(vectors, stored)
+    # A copy, since torch warns of bytes that cannot be written to.
+    return decode(np.frombuffer(bytearray(content), np.uint8), kind).reshape(vectors.shape)
+
+
 def _whole(vectors: NDArray[np.float32]) -> tuple[Stored, bytes]:
     return "float32", vectors.tobytes()
 

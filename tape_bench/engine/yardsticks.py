@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,57 +16,76 @@ COPY_BYTES = 1 << 28
 """Bytes that are copied: more than processors keep to themselves."""
 
 _SECONDS = 0.5
-"""How long each operation is repeated, at least."""
+"""How long an operation is repeated, at least."""
+
+_SHARE = 0.1
+"""Of the time that goes by, how much may go into timing products."""
 
 
-def matmul_rate(
-    tokens: int, hidden: int, inner: int, dtype: torch.dtype, device: torch.device
-) -> float:
-    """Measure the floating-point operations a second of plain matrix products.
+class MatmulRate:
+    """Floating-point operations a second of plain matrix products, timed between other work.
 
-    The best of the two shapes that a transformer's perceptron has, each over `tokens` tokens and
-    over half as many.
+    What runs for minutes is set beside it, on a machine that may not be as fast in one minute as
+    in the next. So products are timed now and then in these minutes, and the median counts.
     """
-    best = 0.0
-    for rows, (inputs, outputs) in itertools.product(
-        (tokens, (tokens + 1) // 2), ((hidden, inner), (inner, hidden))
-    ):
-        x = torch.randn(rows, inputs, device=device).to(dtype)
-        weight = torch.randn(outputs, inputs, device=device).to(dtype)
-        seconds = fastest(partial(functional.linear, x, weight), device)
-        best = max(best, 2 * rows * inputs * outputs / seconds)
-    return best
+
+    def __init__(
+        self, tokens: int, hidden: int, inner: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """Prepare products of the two shapes that a transformer's perceptron has."""
+        self.seconds = 0.0
+        """What timing has taken so far."""
+        self._shapes = ((tokens, hidden, inner), (tokens, inner, hidden))
+        self._taken: tuple[list[float], list[float]] = ([], [])
+        self._dtype, self._device = dtype, device
+        self._begun = time.perf_counter()
+
+    def sample(self) -> None:
+        """Time a product of each shape, unless much of the time has gone into that already."""
+        started = time.perf_counter()
+        if self.seconds > _SHARE * (started - self._begun):
+            return
+        for (tokens, inputs, outputs), taken in zip(self._shapes, self._taken, strict=True):
+            x = torch.randn(tokens, inputs, device=self._device).to(self._dtype)
+            weight = torch.randn(outputs, inputs, device=self._device).to(self._dtype)
+            product = partial(functional.linear, x, weight)
+            if not taken:
+                product()
+            taken.append(_timed(product, self._device))
+        self.seconds += time.perf_counter() - started
+
+    @property
+    def flops_per_second(self) -> float:
+        """The better shape's rate. There must have been a sample."""
+        return 2 * math.prod(self._shapes[0]) / min(map(statistics.median, self._taken))
 
 
 def copy_rate() -> float:
-    """Measure the bytes a second that one thread copies within memory."""
+    """Measure the bytes a second that one thread copies within memory, at best."""
     source = np.ones(COPY_BYTES, np.uint8)
     target = np.zeros_like(source)
     return COPY_BYTES / fastest(lambda: np.copyto(target, source))
 
 
-def fastest(run: Callable[[], object], device: torch.device | None = None) -> float:
+def fastest(run: Callable[[], object]) -> float:
     """Return the seconds of an operation's fastest run, the first one not counted."""
     run()
-    clock = _gpu_seconds if device is not None and device.type == "cuda" else _seconds
     taken: list[float] = []
     while len(taken) < 3 or sum(taken) < _SECONDS:
-        taken.append(clock(run))
+        taken.append(_timed(run))
     return min(taken)
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _timed(run: Callable[[], object], device: torch.device | None = None) -> float:
+    if device is not None and device.type == "cuda":
+        # The GPU's own clock: it does not count how long Python takes to ask.
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        milliseconds: float = start.elapsed_time(end)
+        return milliseconds / 1000
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
-
-
-def _gpu_seconds(run: Callable[[], object]) -> float:
-    # The GPU's own clock: it does not count how long Python takes to ask.
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    run()
-    end.record()
-    end.synchronize()
-    milliseconds: float = start.elapsed_time(end)
-    return milliseconds / 1000

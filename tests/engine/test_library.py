@@ -120,6 +120,30 @@ def test_short_room_keeps_the_small_and_computes_the_rest_each_time(letters, exp
         np.testing.assert_array_equal(shelf[sequence], expected(sequence, "residues"))
 
 
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("pool", ["residues", "mean"])
+def test_short_room_changes_no_value(letters_of, tmp_path, stored, pool):
+    class Thirds:
+        """Values that half precision rounds."""
+
+        def __init__(self):
+            self.identity = (letters := letters_of()).identity
+            self._embed = letters.embed
+
+        def embed(self, sequences, pool="residues"):
+            return [values / np.float32(3) for values in self._embed(sequences, pool)]
+
+    model, need = Thirds(), Need(PROTEINS, pool)
+    ample = read(Library(Crew(model), Cache.of(model, stored, tmp_path / "ample")), need)
+    cache = Cache.of(model, stored, tmp_path / "short")
+    with pytest.warns(UserWarning, match="has room for"):
+        shelf = Library(Crew(model), cache, limit=1).open(need)
+    assert not cache._places
+    for sequence in PROTEINS:
+        np.testing.assert_array_equal(shelf[sequence], ample[sequence])
+        assert not shelf[sequence].flags.writeable
+
+
 def test_a_task_is_given_the_room_of_another_models(letters, letters_of, expected, tmp_path):
     old = Cache.of(letters_of(digest="2" * 64), "float32", tmp_path)
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,15 @@ class Steady:
         return [np.zeros(1, np.float32) for _ in sequences]
 
 
+class Ceiling:
+    """Sees a product of a billion operations a second, in no time."""
+
+    seconds, flops_per_second = 0.0, 1e9
+
+    def __init__(self, *_) -> None:
+        self.sample = list
+
+
 @pytest.fixture
 def steady(monkeypatch) -> Steady:
     model = Steady()
@@ -50,7 +60,7 @@ def draw(count: int) -> list[str]:
 
 
 def test_a_network(model, monkeypatch) -> None:
-    monkeypatch.setattr(module, "matmul_rate", lambda *_: 1e9)
+    monkeypatch.setattr(module, "MatmulRate", Ceiling)
     heard = []
     speed = measure(
         model, network_of(model), ["MKV", "ACDEF", "MKV"], lambda *done: heard.append(done)
@@ -65,8 +75,21 @@ def test_a_network(model, monkeypatch) -> None:
     assert speed.gpu_bytes is None
 
 
+def test_timing_products_does_not_count(model, monkeypatch) -> None:
+    class Slow(Ceiling):
+        def sample(self) -> None:
+            time.sleep(0.5)
+            self.seconds += 0.5
+
+        def __init__(self, *_) -> None:
+            pass
+
+    monkeypatch.setattr(module, "MatmulRate", Slow)
+    assert 0 < measure(model, network_of(model), ["MKV", "ACDEF"]).seconds < 0.4
+
+
 def test_padding_counts(model, monkeypatch) -> None:
-    monkeypatch.setattr(module, "matmul_rate", lambda *_: 1e9)
+    monkeypatch.setattr(module, "MatmulRate", Ceiling)
     network = network_of(model)
 
     def wasteful(sequences, pools):

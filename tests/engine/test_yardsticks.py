@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tape_bench.engine import yardsticks
+from tape_bench.engine.yardsticks import MatmulRate
 
 
 @pytest.fixture
@@ -45,11 +46,38 @@ def test_short_runs_are_repeated(clock) -> None:
     assert 50 <= len(runs) <= 52
 
 
-def test_rates(monkeypatch) -> None:
-    monkeypatch.setattr(yardsticks, "fastest", lambda run, device=None: run() is None or 0.5)
-    # The larger launch does 2 * 6 * 4 * 8 operations.
-    rate = yardsticks.matmul_rate(6, 4, 8, torch.float64, torch.device("cpu"))
-    assert rate == 2 * 6 * 4 * 8 / 0.5
-    monkeypatch.setattr(yardsticks, "fastest", lambda run, device=None: run() or 0.5)
+def test_the_rate_of_copies(monkeypatch) -> None:
+    monkeypatch.setattr(yardsticks, "fastest", lambda run: run() or 0.5)
     monkeypatch.setattr(yardsticks, "COPY_BYTES", 1000)
     assert yardsticks.copy_rate() == 2000
+
+
+def test_the_rate_of_products_is_the_better_shapes_median(clock, monkeypatch) -> None:
+    products = []
+
+    def product(x, weight):
+        # One to warm up; then 1, 2 and 9 seconds for one shape, always 4 for the other.
+        products.append((tuple(x.shape), tuple(weight.shape), x.dtype))
+        clock.now += 4 if x.shape[1] == 8 else [7, 1, 9, 2][sum(p[0][1] == 4 for p in products) - 1]
+
+    monkeypatch.setattr(yardsticks.functional, "linear", product)
+    rate = MatmulRate(6, 4, 8, torch.float64, torch.device("cpu"))
+    for _ in range(3):
+        clock.now += 1000
+        rate.sample()
+    assert set(products) == {((6, 4), (8, 4), torch.float64), ((6, 8), (4, 8), torch.float64)}
+    assert len(products) == 2 * 4
+    assert rate.flops_per_second == 2 * 6 * 4 * 8 / 2
+    assert rate.seconds == clock.now - 3000
+
+
+def test_timing_products_takes_a_tenth_of_the_time_at_most(clock, monkeypatch) -> None:
+    def product(x, weight):
+        clock.now += 1
+
+    monkeypatch.setattr(yardsticks.functional, "linear", product)
+    rate = MatmulRate(6, 4, 8, torch.float32, torch.device("cpu"))
+    for _ in range(1000):
+        rate.sample()
+        clock.now += 1
+    assert 0.05 < rate.seconds / clock.now < 0.11
