@@ -62,7 +62,7 @@ def reference(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor) -> Ten
         one = functional.scaled_dot_product_attention(*by_head)
         gathered.append(one.transpose(1, 2).flatten(0, 1))
         start = rows.stop
-    return torch.cat(gathered)
+    return gathered[0] if len(gathered) == 1 else torch.cat(gathered)
 
 
 @functools.cache
