@@ -177,7 +177,9 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         found[part] for part in ("model", "embedding", "cache", "computed")
     )
     known = speed["launches"] is not None
-    yield "model", plain(model["name"]), f"{model['parameters']:,} parameters, {model['dtype']}"
+    arithmetic = model["reading"].get("arithmetic")
+    precision = model["dtype"] + (f", multiplied in {arithmetic}" if arithmetic else "")
+    yield "model", plain(model["name"]), f"{model['parameters']:,} parameters, {precision}"
     yield "computed on", computed["device"], _where(computed) if known else ""
     yield "load", f"{found['load_seconds']:.1f} s", ""
     yield (

@@ -32,8 +32,9 @@ class World:
     rank: int
     size: int
     local_rank: int
-    """Its number on this machine, which is the number of its GPU."""
+    """Its number among those that see the same GPUs, which is the number of its own."""
     local_size: int
+    """How many they are: all of a machine, unless Slurm shows each a GPU of its own."""
     tensor: int = 1
     group: distributed.ProcessGroup | None = None
     """Its group, once the processes have met."""
@@ -161,6 +162,9 @@ def _slurm(environment: Mapping[str, str]) -> tuple[int, int, int, int] | None:
         return None
     per_node = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
     shown = {"LOCAL_SIZE": re.split(r"\D", per_node)[0], **environment}
+    # `srun --gpus-per-task=1` hides the others' GPUs from a process.
+    if environment.get("SLURM_GPUS_PER_TASK") == "1":
+        shown |= {"LOCAL_SIZE": "1", "SLURM_LOCALID": "0"}
     names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "LOCAL_SIZE")
     return _numbers(shown, names)
 

@@ -72,6 +72,11 @@ def test_for_people(run, tiny, monkeypatch):
         assert shown in stdout
 
 
+def test_a_precision_that_is_not_multiplied_in_is_told(run, tiny):
+    _, stdout, _ = run(tiny, "--device", "cpu", "--dtype", "float16", "--proteins", 3, "--quiet")
+    assert "float16, multiplied in float32" in " ".join(stdout.split())
+
+
 def test_a_model_that_is_no_network(run):
     code, stdout, _ = run("onehot", "--proteins", 3, "--lengths", "contact")
     assert code == 0

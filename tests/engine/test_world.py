@@ -35,6 +35,9 @@ def test_srun_is_known_by_its_step():
     }
     world = World.of(step)
     assert (world.rank, world.size, world.local_rank, world.local_size) == (5, 8, 1, 4)
+    # Each process sees one GPU then, which is number 0 to it.
+    world = World.of({**step, "SLURM_GPUS_PER_TASK": "1"})
+    assert (world.rank, world.size, world.local_rank, world.local_size) == (5, 8, 0, 1)
 
 
 def test_a_batch_script_is_one_process_whatever_it_was_allotted():
