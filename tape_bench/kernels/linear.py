@@ -135,8 +135,8 @@ def _fast_bfloat16() -> bool:
     """Tell whether this processor multiplies bfloat16 faster than float32, as far as is known.
 
     What it is asked is what it is, not how fast it is: values must not depend on a stopwatch.
-    Intel's processors have the instructions of AVX-512 too, but at half the rate of float32; only
-    their matrix units are fast.
+    Intel's processors have AVX-512's instructions for it, too, at half the rate of float32 where it
+    was measured; only their matrix units are fast.
     """
     ask: Callable[[], Any] = getattr(torch.cpu, "get_capabilities", dict)
     has = ask()
