@@ -35,16 +35,13 @@ class Network:
     """Width inside the perceptron."""
     words: nn.Embedding
     """The table that every token launched is looked up in."""
+    dtype: torch.dtype
+    """The precision of its matrix products."""
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.words.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision of its matrix products."""
-        return arithmetic(self.words.weight.dtype, self.device)
 
     def useful_flops(self, lengths: Iterable[int]) -> float:
         """Return the useful operations for proteins of these residues."""
@@ -57,12 +54,14 @@ def network_of(model: Embedder) -> Network | None:
     if isinstance(model, ProteinLM):
         config, depth = model.config, model.reading.layer
         layers = config.layers if depth is None else depth
-        return Network(layers, config.hidden, 4 * config.hidden, model.encoder.word)
+        multiplies = arithmetic(model.dtype, model.device)
+        return Network(layers, config.hidden, 4 * config.hidden, model.encoder.word, multiplies)
     if isinstance(model, TapeBertEmbedder):
         network, depth = model.network, model.identity.layer
         blocks = cast(list[Block], list(network.blocks))
         inner, hidden = blocks[0].widen.weight.shape
-        return Network(len(blocks) if depth is None else depth, hidden, inner, network.words)
+        layers = len(blocks) if depth is None else depth
+        return Network(layers, hidden, inner, network.words, network.words.weight.dtype)
     return None
 
 

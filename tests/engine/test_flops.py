@@ -64,6 +64,13 @@ def test_tape_bert(layer: int | None) -> None:
     ids = torch.full((sum(LENGTHS),), 9)
     expected = counted(lambda: model.network(ids, LENGTHS, layer))
     assert network_of(model).useful_flops(LENGTHS) == expected
+    # It never widens its weights, whatever the processor.
+    model.network.half()
+    assert network_of(model).dtype == torch.float16
+
+
+def test_the_precision_is_that_of_products(described: str) -> None:
+    assert network_of(load(described, device="cpu", dtype="float16")).dtype == torch.float32
 
 
 def test_a_model_without_a_network() -> None:
