@@ -103,7 +103,9 @@ def _train(
         carrying,
         representations,
         seed,
-        progress=lambda done, total: watch.progress(phase, done, total, "epochs"),
+        progress=lambda done, total, loss: watch.progress(
+            phase, done, total, "epochs", f"validation loss {loss:.4g}"
+        ),
     )
     for name, predictions in trained.predictions.items():
         assert set(predictions.ids) == set(carrying[name].ids), "every example, and no other"

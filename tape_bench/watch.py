@@ -9,5 +9,5 @@ class Watch:
     def begin(self, task: str) -> None:
         """A task begins."""
 
-    def progress(self, phase: str, done: int, total: int, unit: str) -> None:
-        """So much of a phase is done."""
+    def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """So much of a phase is done; the note says how it goes, e.g. the validation loss."""

@@ -118,7 +118,7 @@ def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
     undisturbed = run_one(settings | {"out": tmp_path / "calm"}, seeds=(0, 1, 2))
 
     class Interrupting(Watch):
-        def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+        def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
             if "seed 2" in phase:
                 raise KeyboardInterrupt
 
@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
     trained = []
 
     class Listening(Watch):
-        def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+        def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
             trained.append(phase)
 
     resumed = run_one(settings, seeds=(0, 1, 2), watch=Listening())

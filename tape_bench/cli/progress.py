@@ -42,7 +42,7 @@ class _Lines(Quiet):
     def begin(self, task: str) -> None:
         self._task = task
 
-    def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+    def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
         if phase != self._phase:
             self._close()
             self._phase, self._since = phase, time.perf_counter()
@@ -96,7 +96,7 @@ class _Bars(Quiet):
     def begin(self, task: str) -> None:
         self._task, self._phase = task, ""
 
-    def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+    def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
         if phase != self._phase:
             self._phase, self._since = phase, time.perf_counter()
             self.live.reset(

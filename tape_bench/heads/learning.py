@@ -28,8 +28,8 @@ from tape_bench.heads.pair import PairHead
 from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
-Progress = Callable[[int, int], None]
-"""Called with epochs done and epochs at most."""
+Progress = Callable[[int, int, float], None]
+"""Called with epochs done, epochs at most, and the validation loss of the last one."""
 
 
 class Learner(Protocol):
@@ -83,7 +83,7 @@ class NetworkLearner:
                 LOSSES[self.kind],
                 self.recipe,
                 seed,
-                progress and (lambda epoch, *_: progress(epoch, most)),
+                progress and (lambda epoch, _, loss: progress(epoch, most, loss)),
             )
         selected = {"epoch": found.epoch, "valid_loss": found.valid_loss}
         return selected, list(found.history)
@@ -152,7 +152,7 @@ class RidgeLearner:
             np.array(targets_of(valid, self.target)),
         )
         if progress is not None:
-            progress(1, 1)
+            progress(1, 1, self._ridge.valid_loss)
         return {"alpha": self._ridge.alpha, "valid_loss": self._ridge.valid_loss}, []
 
     def predict(self, split: Split) -> NDArray[np.float32]:

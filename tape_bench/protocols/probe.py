@@ -24,8 +24,8 @@ from tape_bench.scoring.predictions import Predictions
 VERSION = "1"
 """Changes when the protocol changes in a way that can change a figure."""
 
-Progress = Callable[[int, int], None]
-"""Called with epochs done and epochs at most."""
+Progress = Callable[[int, int, float], None]
+"""Called with epochs done, epochs at most, and the validation loss of the last one."""
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ class ProtocolRecord(_Part):
     resolved: dict[str, Any]
     """What was used, defaults filled in."""
     seeds: list[int]
+    seed_matters: bool = True
+    """Whether the figures depend on the seed; false where the head is solved, not trained."""
     selected: dict[str, Any] = {}
     """What was chosen on the validation split, by target and seed."""
 

@@ -193,8 +193,8 @@ def test_a_target_that_never_varies_is_predicted_as_it_is():
 
 def test_progress_counts_epochs():
     heard = []
-    run("token_class", progress=lambda *counts: heard.append(counts))
-    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    history = run("token_class", progress=lambda *told: heard.append(told)).history
+    assert heard == [(epoch, 4, history[epoch - 1][1]) for epoch in (1, 2, 3, 4)]
 
 
 def test_the_card_names_the_head_unless_the_user_or_the_model_does():
