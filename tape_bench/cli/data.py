@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,9 @@ from tape_bench.cli.options import json_option, option
 
 if TYPE_CHECKING:
     from tape_bench.data.inventory import TaskInventory
-    from tape_bench.data.transfer import Progress
 
 data_root = option(
-    "--data", type=click.Path(path_type=Path), metavar="PLACE",
+    "--data", envvar="TAPE_BENCH_DATA", type=click.Path(path_type=Path), metavar="PLACE",
     help="A data root or folder of tarballs. Default: the user's data folder.",
 )  # fmt: skip
 
@@ -56,15 +54,23 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
         tape-bench data fetch
         tape-bench data fetch stability --mirror https://example.org/tape --mirror ~/downloads
     """  # fmt: skip
+    from tape_bench.cli.progress import watching
     from tape_bench.data import download
     from tape_bench.errors import TapeBenchError, TasksFailedError
 
     root = data or places.data()
     failures = []
-    for card in _cards(tasks):
+    cards = _cards(tasks)
+    for number, card in enumerate(cards, 1):
         try:
-            with _bar(card.name, quiet) as progress:
-                fetched = download.fetch(card, mirrors, root, progress)
+            with watching(quiet) as watch:
+                watch.begin(card.name, number, len(cards))
+                fetched = download.fetch(
+                    card,
+                    mirrors,
+                    root,
+                    lambda done, total: watch.progress("download", done, total or 0, "bytes"),
+                )
         except TapeBenchError as error:
             failures.append(str(error))
         else:
@@ -122,34 +128,3 @@ def _print(found: Sequence[TaskInventory], as_json: bool) -> None:
             )
         for fault in task.faults:
             click.echo(f"  ! {fault}")
-
-
-@contextmanager
-def _bar(name: str, quiet: bool) -> Iterator[Progress | None]:
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bars:
-        bar = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)

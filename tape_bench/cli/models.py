@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tape_bench import registry
-from tape_bench.cli.options import json_option, model_options
+from tape_bench.cli.options import json_option, load, model_options
 
 
 @click.command(name="models")
@@ -25,9 +25,7 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
         tape-bench models onehot
     """
     if spec:
-        from tape_bench.models import load_model
-
-        identity = dataclasses.asdict(load_model(spec, **options).identity)
+        identity = dataclasses.asdict(load(spec, options).identity)
         if as_json:
             click.echo(json.dumps(identity, indent=1))
         else:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @data_option
 @option(
     "--out",
+    envvar="TAPE_BENCH_OUT",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Where records go. Default: results/ in the current folder.",
@@ -113,6 +114,7 @@ def command(
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
+    from tape_bench.cli.output import aside
     from tape_bench.engine.crew import assemble
     from tape_bench.evaluate import run_tasks
     from tape_bench.plan import Settings
@@ -127,7 +129,8 @@ def command(
         for name, value in options.items()
         if name not in setting_names and value is not None
     }
-    crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+    with aside():
+        crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
     tell_notes(crew.model)
     if dry_run:
         _print_plans(crew.model, tasks, settings, as_json)
@@ -195,20 +198,17 @@ def _print_outcomes(
     outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
 ) -> None:
     import json
-    import sys
 
     records = [outcome.record for outcome in outcomes if outcome.record]
     if as_json:
         click.echo(json.dumps([json.loads(r.model_dump_json()) for r in records], indent=1))
     elif not quiet and records:
-        from rich.console import Console
-
         from tape_bench import registry
+        from tape_bench.cli.output import table_console
         from tape_bench.report import leaderboard, render
 
         cards = {record.task.id: registry.task(record.task.id) for record in records}
-        # A file or a pipe has no width of its own; five tasks need about a hundred columns.
-        console = Console(width=None if sys.stdout.isatty() else 100)
+        console = table_console()
         render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
         console.print("records:")
         for outcome in outcomes:
