@@ -33,6 +33,7 @@ class MovingLine(Teller):
     def __init__(self, console: Console) -> None:
         """Draw on this console, inside a `with` block."""
         super().__init__()
+        self._shown: Phase | None = None
         ascii_only = not console.encoding.startswith("utf")
         self._spinner = Spinner("line" if ascii_only else "dots")
         self._live = Live(
@@ -52,6 +53,12 @@ class MovingLine(Teller):
         """Take the line away, and give the cursor back."""
         self.phase = None
         self._live.stop()
+
+    def moved(self, phase: Phase) -> None:
+        """Show a new phase at once; an old one is redrawn soon enough."""
+        if phase is not self._shown:
+            self._shown = phase
+            self._live.refresh()
 
     def over(self, phase: Phase, how: str) -> None:
         """Keep in sight why a phase ended early."""
