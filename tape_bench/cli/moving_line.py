@@ -20,7 +20,7 @@ IMPORTANT_FIRST = ("count", "task", "phase", "note", "eta", "bar", "rate")
 IN_ORDER = ("task", "phase", "bar", "count", "note", "rate", "eta")
 """What stands where, from left to right."""
 
-SHORTEST = {"task": 12, "phase": 12, "bar": 8}
+SHORTEST = {"task": 20, "phase": 17, "bar": 8}
 """Columns below which what can be shortened is left out; the rest stands whole or not at all."""
 
 BAR = 24

@@ -88,7 +88,7 @@ class Phase:
 
     @property
     def left(self) -> str:
-        """When it will be over, once that can be told: `ETA 0:12:30`."""
+        """When it will be over, once that can be told: `ETA 12:30`."""
         if not self.done or not self.total or self.complete or self.seconds < 0.2:
             return ""
         return f"ETA {clock(self.seconds * (self.total / self.done - 1))}"
@@ -176,6 +176,7 @@ class Lines(Teller):
 
 
 def clock(seconds: float) -> str:
-    """Write a duration: `0:12:30`."""
+    """Write a duration: `12:30`, or `3:12:30` with hours."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
