@@ -12,6 +12,7 @@ import pytest
 
 from tape_bench.cli import main
 from tape_bench.cli.output import PIPE_WIDTH, accept_any_encoding, nearest, table_console
+from tape_bench.results.store import find, read
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "real"
 
@@ -129,3 +130,14 @@ def test_a_pipe_is_as_wide_as_columns_says(monkeypatch, capsys, columns, width):
     if columns:
         monkeypatch.setenv("COLUMNS", columns)
     assert table_console().width == width
+
+
+def test_names_of_files_that_are_no_utf_8(written, tmp_path: Path):
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    arguments = ("composition", "-t", "stability", "--data", "sample", "--limit", 20)
+    code, output = written("utf-8", "run", *arguments, "--out", out)
+    assert code == 0
+    assert rb"caf\xe9" in output
+    (path,) = find(out)
+    assert f"{tmp_path}/caf\\udce9" in read(path).provenance.command
+    assert b"already complete" in written("utf-8", "run", *arguments, "--out", out)[1]

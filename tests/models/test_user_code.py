@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tape_bench import evaluate
+from tape_bench.data.tokens import TAPE_IUPAC
 from tape_bench.engine.forward import Forward, Reading
+from tape_bench.engine.masking import masked_loss
 from tape_bench.errors import ModelError, TasksFailedError
 from tape_bench.models import load_model
 from tape_bench.results import store
@@ -165,3 +167,26 @@ def test_a_neighbour_hides_no_library(model, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('the wrong one')")
     spec = model("import importlib, torch\nassert torch.__path__\nclass Mine(Good): pass")
     assert load_model(spec).identity.name == "mine"
+
+
+def test_an_object_is_looked_at_before_it_is_used(tmp_path):
+    class Mine:
+        identity = "mine"
+
+        def embed(self, sequences, pool="residues"):
+            return []
+
+    with pytest.raises(ModelError, match="identity is a str, not an Identity"):
+        evaluate(Mine(), "stability", data="sample", out=tmp_path)
+
+
+def test_a_model_that_raises_while_it_guesses():
+    class Guessing:
+        vocabulary = TAPE_IUPAC
+
+        def token_logits(self, token_ids):
+            return token_ids[0].nonsense
+
+    with pytest.raises(ModelError, match=r"token_logits.* raised AttributeError") as caught:
+        masked_loss(Guessing(), ["MKV"], 0)
+    assert __file__ in str(caught.value)
