@@ -59,7 +59,7 @@ VERBS = {
     "schema": ["schema"],
     "doctor": ["doctor"],
     "cache": ["cache", "status"],
-    "data": ["data", "status"],
+    "data": ["data", "status", "--data", "sample"],
     "report": ["report", RECORDS],
     "markdown": ["report", RECORDS, "--format", "markdown"],
     "csv": ["report", RECORDS, "--format", "csv"],
