@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tape_bench import evaluate, fitting, load_model
+from tape_bench import evaluate, fitting, load_model, registry
 from tape_bench.engine.crew import Crew
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.evaluate import run_tasks
@@ -201,9 +201,56 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]):
         ({"seeds": (1, 1)}, "distinct"),
         ({"limit": 0}, "at least 1"),
         ({"hed": "linear"}, "did you mean head"),
+        ({"seeds": 0}, "seeds is given as 0"),
+        ({"seeds": "0,1"}, "seeds is given as '0,1'"),
+        ({"seeds": (2**32,)}, "between 0 and 4294967295"),
+        ({"seeds": (-1,)}, "between 0 and 4294967295"),
+        ({"limit": "3"}, "limit is given as '3'"),
+        ({"limit": True}, "limit is given as True"),
+        ({"length_policy": "cut"}, "length_policy is given as 'cut'"),
+        ({"protocol": "prob"}, "did you mean probe"),
     ]:
         with pytest.raises(UsageError, match=says):
             evaluate("onehot", "stability", **settings | wrong)
+
+
+def test_settings_may_come_as_lists_ranges_and_arrays(tmp_path: Path):
+    asked = Settings.of({"seeds": np.arange(2), "splits": ["test"], "out": str(tmp_path)})
+    assert (asked.seeds, asked.splits, asked.out) == ((0, 1), ("test",), tmp_path)
+    assert Settings.of({"seeds": range(3)}).seeds == (0, 1, 2)
+
+
+def test_trials_are_kept_apart(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TAPE_BENCH_OUT")
+    for given in ({"data": "sample"}, {"data": Path("sample")}, {"limit": 5}):
+        assert Settings.of(given).out == Path("trials")
+    assert Settings.of({}).out == Path("results")
+    monkeypatch.setenv("TAPE_BENCH_OUT", "/kept/here")
+    assert Settings.of({"limit": 5}).out == Path("/kept/here")
+
+
+def test_an_unknown_task_is_found_before_anything_runs(settings: dict[str, Any]):
+    with pytest.raises(UsageError, match="did you mean stability"):
+        evaluate("onehot", ["fluorescence", "stabilty"], **settings)
+    assert not settings["out"].exists()
+
+
+def test_a_task_may_be_a_card_and_counts_once(settings: dict[str, Any]):
+    card = registry.task("stability")
+    assert len(evaluate("onehot", card, **settings)) == 1
+    assert len(evaluate("onehot", [card, "stability"], **settings)) == 1
+
+
+def test_an_error_that_tasks_share_is_told_once(settings: dict[str, Any], tmp_path: Path):
+    (tmp_path / "data" / "stability").mkdir(parents=True)
+    with pytest.raises(TasksFailedError) as caught:
+        evaluate("onehot", **settings | {"data": tmp_path / "data"})
+    assert str(caught.value).count("no data for the tasks") == 1
+
+
+def test_a_loaded_model_takes_no_options(settings: dict[str, Any]):
+    with pytest.raises(UsageError, match="loaded already"):
+        evaluate(load_model("onehot"), "stability", model_options={"device": "cpu"}, **settings)
 
 
 def test_a_control_is_not_run_where_it_makes_no_sense(settings: dict[str, Any]):

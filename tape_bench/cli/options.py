@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -35,6 +36,17 @@ def tell_notes(model: Embedder) -> Embedder:
     for note in getattr(model, "notes", ()):
         click.echo(f"note: {note}", err=True)
     return model
+
+
+def parse_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Read names that are given one by one, with commas between them, or both."""
+    names: list[str] = []
+    for value in values:
+        # A file whose name holds a comma is one name.
+        names += [value] if Path(value).exists() else re.split(r"\s*,\s*", value.strip())
+    return tuple(name for name in names if name)
 
 
 def data_option(command: Command) -> Command:

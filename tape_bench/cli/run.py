@@ -14,11 +14,13 @@ from tape_bench.cli.options import (
     json_option,
     model_options,
     option,
+    parse_names,
     tell_notes,
 )
 from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from tape_bench.cards import TaskCard
     from tape_bench.evaluate import Outcome
     from tape_bench.models.embedder import Embedder
     from tape_bench.plan import RunPlan, Settings
@@ -31,15 +33,17 @@ if TYPE_CHECKING:
     "--task",
     "tasks",
     multiple=True,
-    metavar="TASK",
-    help="A task name or the path of a card; may be repeated. Default: all the model serves.",
+    callback=parse_names,
+    metavar="TASK[,TASK…]",
+    help="Names of tasks, or paths of cards. Default: all the model serves.",
 )
 @option(
     "--split",
     "splits",
     multiple=True,
-    metavar="SPLIT",
-    help="Score only this test split; may be repeated.",
+    callback=parse_names,
+    metavar="SPLIT[,SPLIT…]",
+    help="Score only these test splits.",
 )
 @option(
     "--head",
@@ -58,7 +62,8 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Where records go. Default: results/ in the current folder.",
+    help="Where records go. Default: results/ in the current folder; trials/ for a trial, which "
+    "is a run on the sample or with --limit.",
 )
 @option(
     "--seeds",
@@ -108,14 +113,14 @@ def command(
     \b
     Examples:
         tape-bench run onehot --data sample
-        tape-bench run onehot -t fluorescence -t stability --seeds 0,1,2
+        tape-bench run onehot -t fluorescence,stability --seeds 0,1,2
         tape-bench run onehot --data downloads/ --head linear --dry-run
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
     from tape_bench.engine.crew import assemble
     from tape_bench.evaluate import run_tasks
-    from tape_bench.plan import Settings
+    from tape_bench.plan import Settings, cards_of
 
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
@@ -127,10 +132,11 @@ def command(
         for name, value in options.items()
         if name not in setting_names and value is not None
     }
+    cards = cards_of(tasks)
     crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
     tell_notes(crew.model)
     if dry_run:
-        _print_plans(crew.model, tasks, settings, as_json)
+        _print_plans(crew.model, cards, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
@@ -138,7 +144,7 @@ def command(
     leads = crew.world is None or crew.world.rank == 0
     with watching(quiet or not leads) as watch:
         outcomes = []
-        for outcome in run_tasks(crew, tasks, settings, rerun=rerun, watch=watch):
+        for outcome in run_tasks(crew, cards, settings, rerun=rerun, watch=watch):
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:
@@ -160,13 +166,15 @@ def _how_it_ended(outcome: Outcome) -> str:
     return "already complete" if outcome.reused else "complete"
 
 
-def _print_plans(model: Embedder, tasks: Sequence[str], settings: Settings, as_json: bool) -> None:
+def _print_plans(
+    model: Embedder, cards: Sequence[TaskCard], settings: Settings, as_json: bool
+) -> None:
     import json
 
     from tape_bench.evaluate import complete_record
     from tape_bench.plan import plan, tasks_for
 
-    plans = [plan(task, model.identity, settings) for task in tasks or tasks_for(model.identity)]
+    plans = [plan(task, model.identity, settings) for task in cards or tasks_for(model.identity)]
     if as_json:
         shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
         click.echo(json.dumps(shown, indent=1))
@@ -197,6 +205,8 @@ def _print_outcomes(
     import json
     import sys
 
+    from tape_bench.evaluate import faults
+
     records = [outcome.record for outcome in outcomes if outcome.record]
     if as_json:
         click.echo(json.dumps([json.loads(r.model_dump_json()) for r in records], indent=1))
@@ -210,12 +220,13 @@ def _print_outcomes(
         # A file or a pipe has no width of its own; five tasks need about a hundred columns.
         console = Console(width=None if sys.stdout.isatty() else 100)
         render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
-        console.print("records:")
+        what = "trial records" if settings.is_trial else "records"
+        console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:
             if outcome.path:
                 console.print(f"  {outcome.path}", soft_wrap=True, highlight=False, markup=False)
-    failed = [outcome for outcome in outcomes if outcome.error]
-    for outcome in failed:
-        click.echo(f"error: {outcome.task}: {outcome.error}", err=True)
+    failed = faults(outcomes)
+    for names, error in failed:
+        click.echo(f"error: {names}: {error}", err=True)
     if failed:
-        raise SystemExit(max(outcome.error.exit_code for outcome in failed if outcome.error))
+        raise SystemExit(max(error.exit_code for _, error in failed))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tape_bench.errors import ModelError
+from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Embedder
 
 
 def load(argument: str | None, *, dtype: str | None = None, device: str | None = None) -> Embedder:
     """Import `FILE.py:CLASS` or `package.module:CLASS` and make one.
 
-    The class is called without arguments. This runs the user's code, which is the point.
+    The class is called with `device` and `dtype` if they are given and it has parameters of these
+    names, otherwise without arguments. This runs the user's code, which is the point.
 
     Raises:
+        UsageError: a precision, or one of several devices, is asked of a class that does not let
+            itself be told.
         ModelError: the file, the class or one of the two members is missing.
     """
     place, _, name = (argument or "").rpartition(":")
@@ -40,7 +46,8 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
             raise ModelError(f"cannot import {place}: {error}", where=place) from error
     if not hasattr(module, name):
         raise ModelError(f"there is no class {name!r}", where=place)
-    model = getattr(module, name)()
+    make = getattr(module, name)
+    model = make(**_accepted(make, name, place, device=device, dtype=dtype))
     if not isinstance(model, Embedder):
         raise ModelError(
             f"{name} lacks `identity` or `embed`",
@@ -48,3 +55,38 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
             fix="see tape_bench.models.embedder.Embedder for the two members a model needs",
         )
     return model
+
+
+def _accepted(
+    make: Callable[..., Any], name: str, where: str, **asked: str | None
+) -> dict[str, str]:
+    """Return what the class takes of what is asked, and refuse the rest."""
+    given = {option: value for option, value in asked.items() if value is not None}
+    taken = {option: value for option, value in given.items() if _takes(make, option)}
+    refused = sorted(given.keys() - taken.keys())
+    if "device" in refused and given["device"] == "cpu" and not _has_gpu():
+        # There is no choice: it computes there anyway. So do workers on the parts of a CPU.
+        refused.remove("device")
+    if refused:
+        raise UsageError(
+            f"{name} cannot be told its {' or '.join(refused)}",
+            where=where,
+            fix=f"write def __init__(self, {', '.join(f'{o}=None' for o in refused)}), or leave "
+            f"--{' and --'.join(refused)} out",
+        )
+    return taken
+
+
+def _takes(make: Callable[..., Any], option: str) -> bool:
+    try:
+        inspect.signature(make).bind_partial(**{option: None})
+    except (TypeError, ValueError):  # it has no such parameter, or does not say what it has
+        return False
+    return True
+
+
+def _has_gpu() -> bool:
+    """Tell whether there is a choice of devices at all."""
+    import torch
+
+    return torch.cuda.is_available()
