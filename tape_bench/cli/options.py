@@ -74,6 +74,24 @@ def parse_size(context: click.Context, parameter: click.Parameter, value: str | 
     return int(float(written.group(1)) * 1000 ** " KMGT".index(written.group(2).upper() or " "))
 
 
+def fasta_options(command: Command) -> Command:
+    """Add what may be done to the sequences of a FASTA file."""
+    for add in (
+        option(
+            "--strip-stop",
+            is_flag=True,
+            help="Leave out a '*' at the end of a sequence, as translated reading frames have it.",
+        ),
+        option(
+            "--uppercase",
+            is_flag=True,
+            help="Read small letters as capitals, as in soft-masked files.",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
 def compute_options(command: Command) -> Command:
     """Add how the work is done; none of it changes a figure beyond rounding."""
     for add in reversed(
