@@ -55,7 +55,7 @@ MODELS: Mapping[str, ModelEntry] = {
     "random": ModelEntry(
         "tape_bench.models.random:load",
         "random:proteinlm-200m",
-        "control: the same network untrained (or random:CONFIG.json)",
+        "control: the same network untrained (or random:CONFIG.json: `models --help`)",
     ),
     "tape_bert": ModelEntry(
         "tape_bench.models.tape_bert:load",

@@ -101,7 +101,7 @@ def test_a_changed_config_is_refused(folder: Path, change: dict[str, Any], messa
 
 
 @pytest.mark.parametrize(("content", "message"), [("{", "not valid JSON"), ("[]", "JSON object"),
-                                                  ("{}", "is missing")])  # fmt: skip
+                                                  ("{}", "num_hidden_layers, hidden_size.* are missing")])  # fmt: skip
 def test_a_broken_config_is_refused(folder: Path, content: str, message: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=message):
