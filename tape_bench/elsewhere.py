@@ -32,8 +32,8 @@ def model(spec: str) -> UsageError | None:
         return UsageError(
             f"there is no adapter for {spec!r}: Hugging Face's models, ESM and ProtT5 among "
             "them, are not built in",
-            fix=f"write a class of about 20 lines: {_PAGE} has one for ESM-2 to start from, and "
-            "says how other models are read; then run python:FILE.py:CLASS",
+            fix=f"write a class: {_PAGE}, 'ESM-2 with transformers', has one to start from, and "
+            "says how others are read; then run python:FILE.py:CLASS",
         )
     if _VECTORS.fullmatch(spec):
         return UsageError(
