@@ -72,6 +72,10 @@ def program() -> None:
         tape-bench run onehot
 
     Every option can also be set by the environment variable its help names.
+
+    \b
+    Completion of names, in bash (or zsh_source, fish_source):
+        eval "$(_TAPE_BENCH_COMPLETE=bash_source tape-bench)"
     """
 
 

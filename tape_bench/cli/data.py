@@ -13,6 +13,7 @@ import click
 
 from tape_bench import places, registry
 from tape_bench.cards import TaskCard
+from tape_bench.cli import completion
 from tape_bench.cli.options import data_option, json_option, option, parse_names
 from tape_bench.errors import DataError, UsageError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tape_bench.data.inventory import TaskInventory
     from tape_bench.data.transfer import Progress
 
+task_names = click.argument(
+    "tasks", nargs=-1, metavar="[TASK]…", callback=parse_names, shell_complete=completion.tasks
+)
 data_root = option(
     "--data", type=click.Path(path_type=Path), metavar="FOLDER",
     help="The data root to fill. Default: TAPE_BENCH_DATA, or the user's data folder.",
@@ -36,7 +40,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("tasks", nargs=-1, metavar="[TASK]…", callback=parse_names)
+@task_names
 @option(
     "--mirror",
     "mirrors",
@@ -81,7 +85,7 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
 
 
 @command.command()
-@click.argument("tasks", nargs=-1, metavar="[TASK]…", callback=parse_names)
+@task_names
 @data_option
 @json_option
 def verify(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
@@ -96,7 +100,7 @@ def verify(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("tasks", nargs=-1, metavar="[TASK]…", callback=parse_names)
+@task_names
 @data_option
 @json_option
 def status(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:

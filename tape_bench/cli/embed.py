@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tape_bench.cli import completion
 from tape_bench.cli.options import fasta_options, load, model_options, option
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="embed")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.argument("fasta", type=click.Path(path_type=Path))
 @option(
     "-o",

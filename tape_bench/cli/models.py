@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from tape_bench import registry
+from tape_bench.cli import completion
 from tape_bench.cli.options import json_option, load, model_options
 
 
 @click.command(name="models")
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, shell_complete=completion.models)
 @model_options
 @json_option
 def command(spec: str | None, as_json: bool, **options: Any) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tape_bench.cli import completion
+
 if TYPE_CHECKING:
     from tape_bench.models.embedder import Embedder
 
@@ -53,6 +55,7 @@ def data_option(command: Command) -> Command:
     """Add `--data`: where the records are."""
     return option(
         "--data",
+        shell_complete=completion.data,
         metavar="PLACE",
         help="A data root, a folder of TAPE tarballs, or 'sample' for the built-in simulated "
         "data. Default: the folder that `tape-bench data fetch` fills.",
@@ -139,11 +142,16 @@ def model_options(command: Command) -> Command:
     """Add what can be said of how a model is read."""
     for add in reversed(
         [
-            option("--dtype", help="Precision: float32, bfloat16 or float16."),
+            option(
+                "--dtype",
+                shell_complete=completion.offer(["float32", "bfloat16", "float16"]),
+                help="Precision: float32, bfloat16 or float16.",
+            ),
             option("--device", help="Where the network runs, e.g. cpu or cuda:0."),
             option("--layer", type=int, help="Read the state after this layer. Default: the last."),
             option(
                 "--reading",
+                shell_complete=completion.offer(["megatron", "fork"]),
                 help="ProteinLM: 'megatron' as pre-trained (default), or 'fork' as the published "
                 "TAPE fork ran it.",
             ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tape_bench.cli import completion
 from tape_bench.cli.options import fasta_options, json_option, load, model_options, option
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ perplexity its authors report."""
 
 
 @click.command(name="perplexity")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.argument("fasta", type=click.Path(path_type=Path))
 @option(
     "--seed",

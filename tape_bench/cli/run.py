@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tape_bench.cli import completion
 from tape_bench.cli.options import (
     compute_options,
     data_option,
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 
 
 @click.command(name="run")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @option(
     "-t",
     "--task",
     "tasks",
     multiple=True,
     callback=parse_names,
+    shell_complete=completion.tasks,
     metavar="TASK[,TASK…]",
     help="Names of tasks, or paths of cards. Default: all the model serves.",
 )
@@ -47,12 +49,14 @@ if TYPE_CHECKING:
 )
 @option(
     "--head",
+    shell_complete=completion.heads,
     metavar="NAME",
     help="'linear', 'tape' (TAPE's own); for contacts also 'fork', 'fork_as_published' (of "
     "ProteinLM's TAPE fork) and 'megatron' (of its own code). Default: the card's.",
 )
 @option(
     "--protocol",
+    shell_complete=completion.protocols,
     default="probe",
     show_default=True,
     help="How a head gets from representations to predictions.",

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -128,7 +129,10 @@ def test_tasks_between_commas_and_by_their_names_in_tape(run, given: list[str]):
 
 
 def test_tasks_between_commas_from_the_environment(run):
-    environment = {"TAPE_BENCH_TASK": "stability,fluorescence", "TAPE_BENCH_DATA": "sample"}
+    command = program.get_command(click.Context(program), "run")
+    assert command is not None
+    variable = str(next(option.envvar for option in command.params if option.name == "tasks"))
+    environment = {variable: "stability,fluorescence", "TAPE_BENCH_DATA": "sample"}
     planned = json.loads(run("onehot", "--dry-run", "--json", **environment).output)
     assert [plan["task"]["id"] for plan in planned] == ["stability", "fluorescence"]
 
