@@ -108,7 +108,7 @@ def test_every_picture_of_a_record_is_drawn(tmp_path, write_run, task, predictio
 
     drawn = plots.of_record(filed)
 
-    assert {plot.name.split("-")[0] for plot in drawn} == kinds
+    assert {plot.name.split("/")[1].split("-")[0] for plot in drawn} == kinds
     for plot in drawn:
         png, svg = plots.save(plot, tmp_path / "plots", ("png", "svg"))
         assert png.read_bytes().startswith(b"\x89PNG")
@@ -119,7 +119,7 @@ def test_values_give_a_scatter_and_nothing_by_length(tmp_path, write_run, measur
     write_run(tmp_path, measured(0.5), "stability")
     (filed,) = gather([tmp_path]).filed
 
-    assert [plot.name.split("-")[0] for plot in plots.of_record(filed)] == ["scatter"]
+    assert [plot.name.split("-")[0] for plot in plots.of_record(filed)] == ["bert/scatter"]
 
 
 def test_a_protein_nobody_scored_is_named(tmp_path, write_run):
