@@ -118,7 +118,8 @@ def _group(leaderboard: Leaderboard, section: Section, group: Group) -> str:
     for index, column in enumerate(section.columns):
         lines = "".join(f"<span>{escape(line)}</span>" for line in wording.basis(group, index))
         basis.append(f'<td class="figure" data-task="{escape(column.task)}">{lines}</td>')
-    head = f'<th scope="rowgroup">{escape(wording.group(group))}</th>'
+    name = f'<span class="name">{escape(wording.group(group))}</span>'
+    head = f'<th scope="rowgroup">{name}</th>'
     rows = "\n".join(_row(leaderboard, section, group, row) for row in group.rows)
     return f'<tbody>\n<tr class="group">{head}{"".join(basis)}</tr>\n{rows}\n</tbody>'
 
@@ -127,8 +128,9 @@ def _row(leaderboard: Leaderboard, section: Section, group: Group, row: Row) -> 
     kind = "published" if row.published else "control" if row.control else "model"
     below = wording.kind(row)
     name = escape(row.model) + _raised(leaderboard, row.remarks)
+    detail = f"<small>{escape(below)}</small>" if below else ""
     cells = [
-        f'<th scope="row">{name}{f"<small>{escape(below)}</small>" if below else ""}</th>',
+        f'<th scope="row"><span class="name">{name}{detail}</span></th>',
         *(
             _figure(leaderboard, cell, column.task, wording.proteins(group, index, cell))
             for index, (column, cell) in enumerate(zip(section.columns, row.cells, strict=True))
