@@ -61,6 +61,36 @@ def test_terminal_tables_stay_within_the_window(board, width):
     assert max(len(line) for line in out.getvalue().splitlines()) <= width
 
 
+@pytest.mark.parametrize("format", ["markdown", "latex", "html", "terminal"])
+def test_signs_are_explained_where_they_occur_and_nowhere_else(make, cards, format):
+    signs = ("overlaps", "footnote.", "gain over", "compare figures of one group", "intervals")
+
+    def explained(*records) -> list[str]:
+        board = leaderboard.build(records, [], cards)
+        if format == "terminal":
+            out = io.StringIO()
+            render.terminal(board, Console(file=out, width=200))
+            text = out.getvalue()
+        else:
+            text = formats.render(board, format)
+        return [sign for sign in signs if sign in text]
+
+    plain = make(value=0.5, half_width=None)
+    control = make(value=0.3, half_width=None, model="x", control=True)
+    partial = make(half_width=None, data="partial")
+    assert explained(plain) == []
+    assert explained(make(value=0.5)) == ["intervals"]
+    assert explained(partial) == ["footnote."]
+    gains = ["gain over", "compare figures of one group"]
+    assert explained(plain, control) == ([] if format == "latex" else gains)
+    close = make(value=0.5), make(value=0.49, model="x")
+    assert explained(*close) == (
+        ["overlaps", "intervals"]
+        if format == "latex"
+        else ["overlaps", "compare figures of one group", "intervals"]
+    )
+
+
 class Reader(HTMLParser):
     """Collects tags, attributes and text, and checks that tags close in order."""
 

@@ -117,11 +117,12 @@ def _draw(plot: Plot, out: Path | IO[bytes], format: str, narrow: bool = False) 
     dateless: dict[str, str | None] = {"Title": plain(plot.caption), **_DATELESS[format]}
     with matplotlib.rc_context(_SETTINGS):
         drawn = plot.narrow() if narrow and plot.narrow else plot.draw()
-        _entitle(drawn, plot)
+        entitle(drawn, plot)
         drawn.savefig(out, format=format, dpi=_DPI, metadata=dateless)
 
 
-def _entitle(drawn: Figure, plot: Plot) -> None:
+def entitle(drawn: Figure, plot: Plot) -> None:
+    """Set above a picture what it shows, in lines no wider than it."""
     letters = int(drawn.get_figwidth() * _LETTERS_PER_INCH)
     mark = "SIMULATED DATA: this says nothing about real proteins\n" if plot.simulated else ""
     text = "\n".join(name(line, letters) for line in f"{mark}{plot.title}".splitlines() if line)
