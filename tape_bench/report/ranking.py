@@ -47,17 +47,17 @@ def _belongs(row: Row, group: Sequence[Row]) -> bool:
     if (row.published, row.protocol) != (first.published, first.protocol):
         return False
     return row.published or all(
-        _data(one) == _data(other) or not _data(one) or not _data(other)
+        _data(one) == _data(other) or None in (_data(one), _data(other))
         for member in group
         for one, other in zip(row.cells, member.cells, strict=True)
     )
 
 
-def _data(cell: Cell) -> tuple[str, ...]:
-    # All versions of TAPE's own files hold the same records, whatever their digest.
+def _data(cell: Cell) -> tuple[str, int | None] | None:
     if not cell.data:
-        return ()
-    return (cell.data,) if cell.data == "official" else (cell.data, cell.data_digest)
+        return None
+    # All versions of TAPE's own files hold the same records, whatever their digest.
+    return "official" if cell.data == "official" else cell.data_digest, cell.limit
 
 
 def _own_order(row: Row) -> tuple[float, str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,11 +18,8 @@ from tape_bench.report.wording import plain
 
 _RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 
-LONGEST_NAME = 28
-"""Columns a model's name may take in the table of all tasks before it is folded."""
-
 _TITLE = 12
-"""Likewise for a task's title, which is parted between words only."""
+"""Columns a task's title may take in the table before it is parted, between words only."""
 
 
 def terminal(leaderboard: Leaderboard, console: Console) -> None:
@@ -55,7 +53,10 @@ def _table(leaderboard: Leaderboard, section: Section) -> Table:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("model", overflow="fold", max_width=LONGEST_NAME)
+    # Models' names stand whole; what tells variants apart is folded under them.
+    names = [_name(leaderboard, row, "\n").plain.split("\n")[0] for row in section.rows]
+    widest = max((cell_len(name) for name in names), default=0)
+    table.add_column("model", overflow="fold", width=max(widest, _TITLE))
     for column in section.columns:
         heading = Text("\n".join(wrap(plain(column.title), _TITLE, break_long_words=False)))
         for line in (wording.heading(column), column.split):

@@ -92,7 +92,7 @@ def _published_cell(value: float, measured: Measurement, column: Column) -> Cell
         data=PUBLISHED,
         metric=measured.metric if measured.metric != column.metric else None,
         split=measured.split if measured.split != column.split else None,
-        pool=None if daggers else _pool(measured.protocol, OFFICIAL),
+        pool=None if daggers else _pool(measured.protocol, f"{OFFICIAL}, all"),
     )
 
 
@@ -123,10 +123,10 @@ def _row(
 
 def _cell(record: RunRecord, column: Column, protocol: str, file: str) -> Cell:
     data = record.task.data
-    limit = "" if record.limit is None else f", first {record.limit}"
     cell = Cell(
-        data=f"{data.status}{limit}",
+        data=data.status,
         data_digest=data.digest,
+        limit=record.limit,
         seeds=tuple(record.protocol.seeds),
         run_key=record.run_key,
         record=file,
@@ -154,7 +154,7 @@ def _cell(record: RunRecord, column: Column, protocol: str, file: str) -> Cell:
         low=metric.interval.low if metric.interval else None,
         high=metric.interval.high if metric.interval else None,
         remarks=_left_out(record, metric),
-        pool=_pool(protocol, f"{same_data}{limit}") if rankable else None,
+        pool=_pool(protocol, f"{same_data}, {record.limit or 'all'}") if rankable else None,
     )
 
 

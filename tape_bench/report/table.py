@@ -43,8 +43,10 @@ class Cell:
     remarks: tuple[str, ...] = ()
     """What else to bear in mind."""
     data: str = ""
-    """Status of the data behind the figure, e.g. `official` or `partial, first 100`."""
+    """Status of the data behind the figure, e.g. `official` or `partial`."""
     data_digest: str = ""
+    limit: int | None = None
+    """Records used of each split, from the first, where not all were."""
     metric: str | None = None
     """Id of the metric, where it is not the column's."""
     split: str | None = None
@@ -105,9 +107,10 @@ class Group:
     published: bool
     rows: tuple[Row, ...]
 
-    def data(self, column: int) -> str:
-        """Return the status of the data in one column, or nothing where the group has none."""
-        return next((row.cells[column].data for row in self.rows if row.cells[column].data), "")
+    def basis(self, column: int) -> Cell:
+        """Return a cell that tells on what data the group's figures of a column rest."""
+        cells = [row.cells[column] for row in self.rows]
+        return next((cell for cell in cells if cell.data), cells[0])
 
     def proteins(self, column: int) -> int | None:
         """Return how many proteins all figures of one column rest on; None where they differ."""

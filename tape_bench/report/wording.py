@@ -91,10 +91,13 @@ def group(one: Group) -> str:
 
 def basis(one: Group, column: int) -> list[str]:
     """Write what a column of a group rests on, e.g. `partial data` and `n = 513`."""
-    status = one.data(column)
-    said = [f"{plain(status)} data"] if status and not one.published else []
-    n = one.proteins(column)
-    return said + ([f"n = {n}"] if n is not None else [])
+    cell, n = one.basis(column), one.proteins(column)
+    said = [
+        f"{plain(cell.data)} data" if cell.data and not one.published else "",
+        f"first {cell.limit}" if cell.limit is not None else "",
+        f"n = {n}" if n is not None else "",
+    ]
+    return [part for part in said if part]
 
 
 def proteins(one: Group, column: int, cell: Cell) -> str:

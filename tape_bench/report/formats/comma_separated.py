@@ -10,7 +10,7 @@ from tape_bench.report.table import Cell, Column, Leaderboard, Row
 
 HEADER = (
     "model", "variant", "protocol", "control", "published",
-    "task", "metric", "split", "data", "data_digest",
+    "task", "metric", "split", "data", "data_digest", "limit",
     "state", "value", "low", "high", "n", "seeds",
     "rank", "ranked", "tied", "gain", "gain_over", "comparable", "notes",
     "run_key", "record", "source",
@@ -50,6 +50,7 @@ def _line(row: Row, column: Column, cell: Cell) -> list[object]:
         cell.split or column.split,
         cell.data,
         cell.data_digest,
+        cell.limit,
         cell.state,
         cell.value,
         cell.low,

@@ -141,7 +141,9 @@ def calibration(predictions: Predictions) -> Figure:
     below.bar(edges[:-1], counts, width=0.1, align="edge", color=style.PALETTE[4])
     below.set_yscale("log")
     below.set_ylim(bottom=0.7)
-    below.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=6))
+    # Round tens alone where there are several of them, or the axis is all letters.
+    subs = (1.0,) if counts.max() >= 100 else (1.0, 3.0)
+    below.yaxis.set_major_locator(LogLocator(subs=subs))
     below.yaxis.set_major_formatter("{x:,.0f}")
     below.yaxis.set_minor_formatter(NullFormatter())
     below.set_ylabel("items")

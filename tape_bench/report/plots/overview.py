@@ -23,7 +23,7 @@ _OWN, _CONTROL = style.PALETTE[0], style.PALETTE[1]
 
 
 def intervals(section: Section, across: int | None = None) -> Figure:
-    """Draw one panel a task: our runs with their intervals, one line each.
+    """Draw one panel a task: our runs with their intervals, one line each, parted by group.
 
     Args:
         section: the table.
@@ -44,7 +44,16 @@ def intervals(section: Section, across: int | None = None) -> Figure:
         panel.set_title(style.name(column.title, 24))
         panel.set_xlabel(style.name(f"{column.label}, {column.split}", 24))
         _lines(panel, labels, named=index % across == 0)
+        for border in _borders(section):
+            if border < len(rows):
+                panel.axhline(border - 0.5, color=style.GREY, linewidth=0.8)
     return figure
+
+
+def _borders(section: Section) -> list[int]:
+    """Return the places of rows where another protocol or other data begin."""
+    sizes = [len(group.rows) for group in section.groups if not group.published]
+    return [sum(sizes[:count]) for count in range(1, len(sizes))]
 
 
 def against_published(section: Section, across: int = 3) -> Figure:

@@ -76,8 +76,10 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     No window system is touched: figures are made without pyplot.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    drawn = Figure(figsize=(width, height), layout="constrained")
+    # Room between the title of the picture and those of its panels.
+    drawn = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.08))
     axes = drawn.subplots(rows, columns, squeeze=False)
     return drawn, list(axes.ravel())
 
