@@ -117,10 +117,8 @@ def _numbers(seeds: str | None) -> tuple[int, ...] | None:
 
 
 def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -> None:
-    from rich.console import Console
-
     from tape_bench.report.compare import in_words
-    from tape_bench.report.layout import Field, listing, say
+    from tape_bench.report.layout import Field, console, listing, say
     from tape_bench.report.wording import DASH, number, plain
 
     def shown(value: float | None, sign: str = "") -> str:
@@ -130,11 +128,11 @@ def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -
         a, b = change.model_a, change.model_b
         return a if a == b else f"{a} → {b}"
 
-    console = Console()
+    out = console()
     several = len({models(change) for change in changes}) > 1
     sides = places if several else (changes[0].model_a, changes[0].model_b)
     for side, name in zip("AB", sides, strict=True):
-        say(console, f"{side}: {plain(str(name))}", "bold")
+        say(out, f"{side}: {plain(str(name))}", "bold")
     names = ["task", *(["model"] if several else []), "metric", "split"]
     figures = ("A", "B", "B − A", "95 % interval", "p", "p (Holm)", "n")
     rows = []
@@ -156,18 +154,18 @@ def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -
             ]
         )
     fields = [*(Field(name) for name in names), *(Field(name, number=True) for name in figures)]
-    listing(console, fields, rows, named=len(names))
+    listing(out, fields, rows, named=len(names))
     for change in changes:
         whose = f" of {models(change)}" if several else ""
-        say(console, plain(f"{change.task}{whose}, {change.label}: {in_words(change)}"))
+        say(out, plain(f"{change.task}{whose}, {change.label}: {in_words(change)}"))
         for doubt in change.doubts:
-            say(console, f"  NOT COMPARABLE, compared as asked: {plain(doubt)}", "bold red")
+            say(out, f"  NOT COMPARABLE, compared as asked: {plain(doubt)}", "bold red")
     if any(change.low is not None and not change.luck_included for change in changes):
         say(
-            console,
+            out,
             "note: with one seed, intervals are over proteins only; "
             "run several (--seeds 0,1,2) to take in the luck of training",
             "yellow",
         )
     for line in aside:
-        say(console, f"note: {plain(line)}", "yellow")
+        say(out, f"note: {plain(line)}", "yellow")

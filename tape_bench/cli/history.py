@@ -85,9 +85,7 @@ def command(
 
 
 def _print(entries: list[Entry]) -> None:
-    from rich.console import Console
-
-    from tape_bench.report.layout import Field, listing, say
+    from tape_bench.report.layout import Field, console, listing, say
     from tape_bench.report.wording import DASH, number
 
     def shown(value: float | None, sign: str = "") -> str:
@@ -112,7 +110,7 @@ def _print(entries: list[Entry]) -> None:
         ]
         for entry in entries
     ]
-    console = Console()
-    listing(console, fields, rows)
+    out = console()
+    listing(out, fields, rows)
     if any(entry.dirty for entry in entries):
-        say(console, "* the checkout had changes that were not committed", "dim")
+        say(out, "* the checkout had changes that were not committed", "dim")

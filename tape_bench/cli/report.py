@@ -116,10 +116,11 @@ def _print(board: Leaderboard, output: Path | None) -> None:
 
     from rich.console import Console
 
+    from tape_bench.report.layout import console
     from tape_bench.report.render import terminal
 
     if output is None:
-        terminal(board, Console())
+        terminal(board, console())
         return
     text = io.StringIO()
     terminal(board, Console(file=text, width=120))

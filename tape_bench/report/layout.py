@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,24 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tape_bench.report.wording import plain
+from tape_bench.report.wording import DASH, plain
 
 _BOUNDLESS = 100_000
 
 _FOLDED = 30
 """Columns that text needs beside numbers; with fewer, a block for each row reads better."""
+
+
+def console() -> Console:
+    """Return standard output, as wide as COLUMNS or the terminal says.
+
+    rich takes a terminal of the kind `dumb` to be 80 columns wide, whatever it is.
+    """
+    made = Console()
+    if not made.is_dumb_terminal:
+        return made
+    columns, lines = shutil.get_terminal_size()
+    return Console(width=columns, height=lines)
 
 
 def natural_width(console: Console, renderable: RenderableType) -> int:
@@ -58,7 +71,7 @@ def listing(
     Args:
         console: where to.
         fields: the columns.
-        rows: a text for each column; an empty one is left out of a block.
+        rows: a text for each column; an empty one, or a dash, is left out of a block.
         named: how many columns, from the first, name a row: they head its block.
     """
     table = _table(fields, rows)
@@ -71,7 +84,7 @@ def listing(
         parts = [
             f"{field.title} {plain(text)}".strip()
             for field, text in zip(fields[named:], row[named:], strict=True)
-            if text
+            if text not in ("", DASH)
         ]
         for line in filled(parts, console.width):
             say(console, line)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
 import re
+import subprocess
+import sys
+import termios
 
 import pytest
 from click.testing import CliRunner
@@ -136,3 +142,48 @@ def test_filled_lines_keep_parts_in_order_and_in_width(parts, width):
 
     assert " ".join(lines).split() == " ".join(parts).split()
     assert all(cell_len(line) <= width for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("verb", "columns", "terminal"),
+    [
+        ("report", 60, "dumb"),
+        ("compare", 60, "dumb"),
+        ("history", 60, "xterm-256color"),
+        ("report", 100, "xterm-256color"),
+    ],
+)
+def test_a_terminal_is_as_wide_as_it_says(verb, columns, terminal, folder):
+    places = {
+        "report": [folder],
+        "compare": [folder / "old", folder / "new"],
+        "history": ["fluorescence", "bert", folder],
+    }[verb]
+    lines = in_a_terminal(columns, terminal, verb, *(str(place) for place in places))
+
+    assert any("0.568" in line for line in lines)
+    assert max(cell_len(line) for line in lines) <= columns
+
+
+def in_a_terminal(columns: int, terminal: str, verb: str, *arguments: str) -> list[str]:
+    """Run a verb as in a window of so many columns; return what stood on the screen."""
+    inside, outside = pty.openpty()
+    termios.tcsetwinsize(outside, (24, columns))
+    surroundings = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    done = subprocess.Popen(
+        [sys.executable, "-m", "tape_bench.cli", verb, *arguments],
+        stdin=outside,
+        stdout=outside,
+        stderr=outside,
+        env=surroundings | {"TERM": terminal},
+    )
+    os.close(outside)
+    text = b""
+    # A terminal whose other end is closed answers with an error, not with nothing.
+    with contextlib.suppress(OSError):
+        while part := os.read(inside, 4096):
+            text += part
+    os.close(inside)
+    assert done.wait(timeout=60) == 0, text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text.decode())
+    return [line.rstrip() for line in plain.splitlines()]
