@@ -94,34 +94,32 @@ def _block(
         if rows:
             said = [wording.group(group), *wording.basis(group, index)]
             say(console, ", ".join(said), "cyan")
-            for stacked in (False, True):
-                table = _figures(leaderboard, group, rows, index, stacked)
-                if natural_width(console, table) <= console.width:
-                    break
-            console.print(table)
+            table = _figures(leaderboard, group, rows, index)
+            if natural_width(console, table) <= console.width:
+                console.print(table)
+                continue
+            for row in rows:
+                console.print(_name(leaderboard, row, "  "))
+                figure = _value(leaderboard, row.cells[index])
+                for part in _below(group, index, row.cells[index]):
+                    figure.append(f"  {part}", style="dim")
+                console.print(Text("  ").append_text(figure))
 
 
-def _figures(
-    leaderboard: Leaderboard, group: Group, rows: list[Row], index: int, stacked: bool
-) -> Table:
-    """Set the rows of one task and group in lines: everything in one, or under one another."""
+def _figures(leaderboard: Leaderboard, group: Group, rows: list[Row], index: int) -> Table:
+    """Set the rows of one task and group in a line each."""
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(overflow="fold")
-    table.add_column(justify="right" if stacked else "left", no_wrap=True)
-    for _ in range(0 if stacked else 2):
+    for _ in range(4):
         table.add_column(no_wrap=True)
     for row in rows:
         cell = row.cells[index]
-        if stacked:
-            figures = [_stacked(leaderboard, group, row, index)]
-        else:
-            below = (wording.standing(cell), wording.proteins(group, index, cell))
-            figures = [
-                _value(leaderboard, cell),
-                Text(_interval(cell), style="dim"),
-                Text(" ".join(filter(None, below)), style="dim"),
-            ]
-        table.add_row(_name(leaderboard, row, "\n  " if stacked else "  "), *figures)
+        below = (wording.standing(cell), wording.proteins(group, index, cell))
+        table.add_row(
+            _name(leaderboard, row, "  "),
+            _value(leaderboard, cell),
+            Text(_interval(cell), style="dim"),
+            Text(" ".join(filter(None, below)), style="dim"),
+        )
     return table
 
 

@@ -30,11 +30,14 @@ WIDTHS = [*range(40, 132, 7), 160, 200]
 @pytest.fixture(scope="module")
 def board(make):
     cards = {name: registry.task(name) for name in registry.task_names()}
-    figures = {"esm2_t33_650M_UR50D": 0.8234, "composition": -0.1012, "onehot": 0.4051}
+    figures = {
+        "esm2_t33_650M_UR50D": 0.8234,
+        "prot_t5_xl_half_uniref50-enc-sharded": 0.7654,
+        "composition": -0.1012,
+        "onehot": 0.4051,
+    }
     records = [
-        make(
-            task, value + 0.01 * place, model=model, control=model != "esm2_t33_650M_UR50D", n=27217
-        )
+        make(task, value + 0.01 * place, model=model, control="o" in model[:2], n=27217)
         for place, task in enumerate(cards)
         for model, value in figures.items()
     ]
