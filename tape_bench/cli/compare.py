@@ -160,12 +160,5 @@ def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -
         say(out, plain(f"{change.task}{whose}, {change.label}: {in_words(change)}"))
         for doubt in change.doubts:
             say(out, f"  NOT COMPARABLE, compared as asked: {plain(doubt)}", "bold red")
-    if any(change.low is not None and not change.luck_included for change in changes):
-        say(
-            out,
-            "note: with one seed, intervals are over proteins only; "
-            "run several (--seeds 0,1,2) to take in the luck of training",
-            "yellow",
-        )
     for line in aside:
         say(out, f"note: {plain(line)}", "yellow")
