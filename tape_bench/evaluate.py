@@ -133,8 +133,12 @@ def run_tasks(
         watch.begin(identity.name)
         _represent_all(waiting, library, watch)
         if crew.meet():
-            for one in decided:
-                yield one if isinstance(one, Outcome) else _run(one, library, rerun, watch)
+            for number, one in enumerate(decided, 1):
+                if isinstance(one, Outcome):
+                    yield one
+                else:
+                    watch.begin(one.card.name, number, len(decided))
+                    yield _run(one, library, rerun, watch)
 
 
 def faults(outcomes: Sequence[Outcome]) -> list[tuple[str, TapeBenchError]]:
@@ -188,7 +192,6 @@ def _represent_all(waiting: Sequence[RunPlan], library: Library, watch: Watch) -
 def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outcome:
     """Run one task and write its record, whole or failed."""
     path, name = planned.path, planned.card.name
-    watch.begin(name)
     try:
         if rerun:
             shutil.rmtree(store.work_path(path), ignore_errors=True)

@@ -96,17 +96,23 @@ def _train(
 ) -> None:
     target = plan.card.target(target_name)
     carrying = {name: split for name, split in examples.items() if split.has(target_name)}
-    phase = f"train {target_name}, seed {seed}"
+    which = f" {target_name}" if len(plan.card.targets) > 1 else ""
+    phase = f"train{which}, seed {seed}"
+    done, at_most = 0, 0
+    # The first epoch may take long.
+    watch.progress(phase, done, at_most, "epochs")
+
+    def heard(epoch: int, epochs: int, loss: float) -> None:
+        nonlocal done, at_most
+        done, at_most = epoch, epochs
+        watch.progress(phase, epoch, epochs, "epochs", f"validation loss {loss:.4g}")
+
     trained = registry.protocol(plan.settings.protocol).train(
-        plan.steps,
-        target,
-        carrying,
-        representations,
-        seed,
-        progress=lambda done, total, loss: watch.progress(
-            phase, done, total, "epochs", f"validation loss {loss:.4g}"
-        ),
+        plan.steps, target, carrying, representations, seed, progress=heard
     )
+    if done < at_most:
+        best = f"best epoch {trained.selected['epoch']} of " if "epoch" in trained.selected else ""
+        watch.close(f"stopped early: {best}{done}, at most {at_most}")
     for name, predictions in trained.predictions.items():
         assert set(predictions.ids) == set(carrying[name].ids), "every example, and no other"
         fitted.predictions.setdefault((target_name, name), {})[seed] = predictions

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,12 @@ from tape_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from tape_bench.data.inventory import TaskInventory
-    from tape_bench.data.transfer import Progress
 
 task_names = click.argument(
     "tasks", nargs=-1, metavar="[TASK]…", callback=parse_names, shell_complete=completion.tasks
 )
 data_root = option(
-    "--data", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--data", envvar="TAPE_BENCH_DATA", type=click.Path(path_type=Path), metavar="FOLDER",
     help="The data root to fill. Default: TAPE_BENCH_DATA, or the user's data folder.",
 )  # fmt: skip
 
@@ -61,6 +59,7 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
         tape-bench data fetch
         tape-bench data fetch stability --mirror https://example.org/tape --mirror ~/downloads
     """  # fmt: skip
+    from tape_bench.cli.progress import watching
     from tape_bench.data import download
     from tape_bench.errors import TapeBenchError, TasksFailedError
 
@@ -71,10 +70,17 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
             fix="use it: --data sample; or give the folder to fetch TAPE's data into",
         )
     failures = []
-    for card in _cards(tasks):
+    cards = _cards(tasks)
+    for number, card in enumerate(cards, 1):
         try:
-            with _bar(card.name, quiet) as progress:
-                fetched = download.fetch(card, mirrors, root, progress)
+            with watching(quiet) as watch:
+                watch.begin(card.name, number, len(cards))
+                fetched = download.fetch(
+                    card,
+                    mirrors,
+                    root,
+                    lambda done, total: watch.progress("download", done, total or 0, "bytes"),
+                )
         except TapeBenchError as error:
             failures.append(str(error))
         else:
@@ -154,34 +160,3 @@ def _list(found: Sequence[TaskInventory]) -> None:
             )
         for fault in task.faults:
             click.echo(f"  ! {fault}")
-
-
-@contextmanager
-def _bar(name: str, quiet: bool) -> Iterator[Progress | None]:
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bars:
-        bar = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)

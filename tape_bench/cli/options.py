@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,20 +18,49 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+EVERYWHERE = {
+    "TAPE_BENCH_DATA": "where the records are (--data)",
+    "TAPE_BENCH_OUT": "where run records go, and are looked for (--out)",
+    "TAPE_BENCH_CACHE": "where models' representations are kept",
+    "TAPE_BENCH_DEVICE": "where networks run, e.g. cuda:0 (--device)",
+    "TAPE_BENCH_DTYPE": "their precision (--dtype)",
+    "TAPE_BENCH_KERNELS": "auto, fused or reference",
+}
+"""Variables that mean the same to every verb; all others carry the name of their verb."""
+
+
 def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """Declare an option that can also be set as `TAPE_BENCH_<NAME>`."""
-    long = next(name for name in names if name.startswith("--"))
-    variable = "TAPE_BENCH_" + long.split("/")[0].removeprefix("--").replace("-", "_").upper()
-    settings.setdefault("envvar", variable)
-    settings.setdefault("show_envvar", True)
-    return click.option(*names, **settings)
+    """Declare an option that an environment variable can set, too.
+
+    It is `TAPE_BENCH_<VERB>_<OPTION>`, unless `envvar` names one of `EVERYWHERE`: what two verbs
+    call alike need not mean the same, as `report --format` and `plot --format`.
+    """
+    return click.option(*names, show_envvar=True, **settings)
+
+
+def name_variables(command: click.Command, verb: str) -> None:
+    """Name the variables of a verb's options after the verb; tell of those that lack its name."""
+    if isinstance(command, click.Group):
+        for name, sub in command.commands.items():
+            name_variables(sub, f"{verb}_{name}")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.show_envvar:
+            long = next(name for name in parameter.opts if name.startswith("--"))
+            name = long.removeprefix("--").replace("-", "_").upper()
+            own, nobodys = f"TAPE_BENCH_{verb.upper()}_{name}", f"TAPE_BENCH_{name}"
+            parameter.envvar = parameter.envvar or own
+            if nobodys in os.environ and nobodys not in EVERYWHERE:
+                click.echo(f"note: nothing reads {nobodys}; write {own}", err=True)
 
 
 def load(spec: str, options: Mapping[str, Any]) -> Embedder:
     """Load the model a user named, and tell what its loader has to say."""
+    from tape_bench.cli.output import aside
     from tape_bench.models import load_model
 
-    return tell_notes(load_model(spec, **options))
+    with aside():
+        model = load_model(spec, **options)
+    return tell_notes(model)
 
 
 def tell_notes(model: Embedder) -> Embedder:
@@ -55,6 +85,7 @@ def data_option(command: Command) -> Command:
     """Add `--data`: where the records are."""
     return option(
         "--data",
+        envvar="TAPE_BENCH_DATA",
         shell_complete=completion.data,
         metavar="PLACE",
         help="A data root, a folder of TAPE tarballs, or 'sample' for the built-in simulated "
@@ -144,10 +175,15 @@ def model_options(command: Command) -> Command:
         [
             option(
                 "--dtype",
+                envvar="TAPE_BENCH_DTYPE",
                 shell_complete=completion.offer(["float32", "bfloat16", "float16"]),
                 help="Precision: float32, bfloat16 or float16.",
             ),
-            option("--device", help="Where the network runs, e.g. cpu or cuda:0."),
+            option(
+                "--device",
+                envvar="TAPE_BENCH_DEVICE",
+                help="Where the network runs, e.g. cpu or cuda:0.",
+            ),
             option("--layer", type=int, help="Read the state after this layer. Default: the last."),
             option(
                 "--reading",

@@ -54,6 +54,7 @@ KINDS = (
 )
 @option(
     "--data",
+    envvar="TAPE_BENCH_DATA",
     metavar="PLACE",
     help="Where the sequences are, as for `run`: pictures by mutation need them.",
 )

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 @data_option
 @option(
     "--out",
+    envvar="TAPE_BENCH_OUT",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Where records go. Default: results/ in the current folder; trials/ for a trial, which "
@@ -122,6 +123,7 @@ def command(
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
+    from tape_bench.cli.output import aside
     from tape_bench.engine.crew import assemble
     from tape_bench.evaluate import run_tasks
     from tape_bench.plan import Settings, cards_of
@@ -137,7 +139,8 @@ def command(
         if name not in setting_names and value is not None
     }
     cards = cards_of(tasks)
-    crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+    with aside():
+        crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
     tell_notes(crew.model)
     if dry_run:
         _print_plans(crew.model, cards, settings, as_json)
@@ -207,7 +210,6 @@ def _print_outcomes(
     outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
 ) -> None:
     import json
-    import sys
 
     from tape_bench.evaluate import faults
 
@@ -215,14 +217,12 @@ def _print_outcomes(
     if as_json:
         click.echo(json.dumps([json.loads(r.model_dump_json()) for r in records], indent=1))
     elif not quiet and records:
-        from rich.console import Console
-
         from tape_bench import registry
+        from tape_bench.cli.output import table_console
         from tape_bench.report import leaderboard, render
 
         cards = {record.task.id: registry.task(record.task.id) for record in records}
-        # A file or a pipe has no width of its own; five tasks need about a hundred columns.
-        console = Console(width=None if sys.stdout.isatty() else 100)
+        console = table_console()
         render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
         what = "trial records" if settings.is_trial else "records"
         console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)

@@ -68,7 +68,13 @@ def write_vectors(
     work = out.with_name(out.name + ".work")
     _claim(work, about)
     parts = [(chunk, work / f"{number:06}.f32") for number, chunk in enumerate(_chunks(proteins))]
-    _compute_missing(model, proteins, pool, parts, progress)
+    try:
+        _compute_missing(model, proteins, pool, parts, progress)
+    except BaseException:
+        if not _vectors_in(work):
+            # Nothing to go on from: the next run, of whatever model, finds no trace of this one.
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     vectors = Vectors(
         ids=proteins.ids,
         rows=proteins.lengths if pool == "residues" else None,
@@ -99,24 +105,34 @@ def _claim(work: Path, plan: dict[str, Any]) -> None:
     file = work / "plan.json"
     # As it will be read back: tuples become lists on the way.
     plan = json.loads(json.dumps(plan))
-    if not work.exists():
+    left = _plan_in(work) if work.exists() else {}
+    others = [name for name in plan if left.get(name) != plan[name]]
+    if others and not _vectors_in(work):
+        # New, or of a run that was killed before it had any vectors.
         replace(file, lambda path: path.write_text(json.dumps(plan, indent=1)))
-        return
+    elif others:
+        raise UsageError(
+            f"an interrupted run with another {' and '.join(others)} has left its vectors here",
+            where=str(work),
+            fix="repeat that run to finish it, remove the folder, or choose another output",
+        )
+
+
+def _plan_in(work: Path) -> dict[str, Any]:
+    """Read what an interrupted run was about."""
     try:
-        left: dict[str, Any] = json.loads(file.read_text())
+        plan: dict[str, Any] = json.loads((work / "plan.json").read_text())
+        return plan
     except (OSError, ValueError):
         raise UsageError(
             "in the way: not a folder that an interrupted run has left",
             where=str(work),
             fix="move it, or choose another output",
         ) from None
-    others = [name for name in plan if left.get(name) != plan[name]]
-    if others:
-        raise UsageError(
-            f"an interrupted run with another {' and '.join(others)} has left its vectors here",
-            where=str(work),
-            fix="repeat that run to finish it, remove the folder, or choose another output",
-        )
+
+
+def _vectors_in(work: Path) -> bool:
+    return any(work.glob("*.f32"))
 
 
 def _chunks(proteins: Proteins) -> list[slice]:

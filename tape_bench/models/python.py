@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Embedder
+from tape_bench.models.user_code import check_embedder, users_code
 
 
 def load(argument: str | None, *, dtype: str | None = None, device: str | None = None) -> Embedder:
@@ -23,7 +26,8 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
     Raises:
         UsageError: a precision, or one of several devices, is asked of a class that does not let
             itself be told.
-        ModelError: the file, the class or one of the two members is missing.
+        ModelError: the file, the class or one of the two members is missing, or the user's code
+            raised an error.
     """
     place, _, name = (argument or "").rpartition(":")
     if not place or not name:
@@ -31,30 +35,32 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
             f"cannot tell which class 'python:{argument or ''}' means",
             fix="write python:FILE.py:CLASS or python:package.module:CLASS",
         )
-    if place.endswith(".py"):
-        path = Path(place).resolve()
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if not path.is_file() or spec is None or spec.loader is None:
-            raise ModelError("no such Python file", where=place)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            raise ModelError(f"cannot import {place}: {error}", where=place) from error
+    with users_code(f"the model python:{argument}: importing it"):
+        module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, name):
         raise ModelError(f"there is no class {name!r}", where=place)
     make = getattr(module, name)
-    model = make(**_accepted(make, name, place, device=device, dtype=dtype))
-    if not isinstance(model, Embedder):
-        raise ModelError(
-            f"{name} lacks `identity` or `embed`",
-            where=place,
-            fix="see tape_bench.models.embedder.Embedder for the two members a model needs",
-        )
-    return model
+    accepted = _accepted(make, name, place, device=device, dtype=dtype)
+    with users_code(f"the model python:{argument}: making one"):
+        model = make(**accepted)
+    return check_embedder(model, f"{place}:{name}")
+
+
+def _from_file(place: str) -> ModuleType:
+    """Run a file as a module whose name takes nothing away from others, e.g. from `random`."""
+    path = Path(place).resolve()
+    name = "users_model_" + re.sub(r"\W", "_", path.stem)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ModelError("no such Python file", where=place)
+    folder = str(path.parent)
+    if folder not in sys.path:
+        # It may import its neighbours; at the end, so that they hide no other module.
+        sys.path.append(folder)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _accepted(

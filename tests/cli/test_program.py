@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tape_bench.cli import VERBS, program
+from tape_bench.cli.options import EVERYWHERE
 
 LISTING = """
 import sys
@@ -22,6 +23,8 @@ from tape_bench.cli import program
 program.main({arguments!r}, standalone_mode=False)
 print("TORCH" if "torch" in sys.modules else "LIGHT")
 """
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "real"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +82,35 @@ def test_every_option_has_an_environment_variable_and_a_text(verb: str):
         if option.name in ON_PURPOSE:
             assert option.envvar is None
             continue
-        assert re.fullmatch(r"TAPE_BENCH_[A-Z0-9_]+", str(option.envvar)), option.name
+        assert str(option.envvar) in EVERYWHERE or re.fullmatch(
+            rf"TAPE_BENCH_{verb.upper()}_[A-Z0-9_]+", str(option.envvar)
+        ), option.name
+
+
+def test_a_variable_of_one_verb_breaks_no_other(tmp_path: Path):
+    environment = {
+        "TAPE_BENCH_REPORT_FORMAT": "html",
+        "TAPE_BENCH_EMBED_OUTPUT": "x.npz",
+        "TAPE_BENCH_EMBED_HEADS": "16",
+        "TAPE_BENCH_CONVERT_DTYPE": "nonsense",
+    }
+    for arguments in (["plot", str(RESULTS), "-k", "published", "--into", str(tmp_path)],
+                      ["models", "onehot"]):  # fmt: skip
+        result = CliRunner(env=environment).invoke(program, arguments)
+        assert result.exit_code == 0, result.output
+    page = CliRunner(env=environment).invoke(program, ["report", str(RESULTS), "--no-plots"]).output
+    assert "<html" in page
+
+
+def test_a_variable_that_nothing_reads_is_told():
+    result = CliRunner(env={"TAPE_BENCH_SEEDS": "0,1"}).invoke(program, ["run", "--help"])
+    assert "nothing reads TAPE_BENCH_SEEDS; write TAPE_BENCH_RUN_SEEDS" in result.stderr
+
+
+def test_the_variables_of_all_verbs_stand_in_the_help():
+    shown = CliRunner().invoke(program, ["--help"]).output
+    for name in ("TAPE_BENCH_CACHE", "TAPE_BENCH_KERNELS", "TAPE_BENCH_DATA", "TAPE_BENCH_OUT"):
+        assert name in shown
 
 
 @pytest.mark.parametrize(

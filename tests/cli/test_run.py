@@ -74,10 +74,10 @@ def test_a_dry_run_tells_the_plan_and_does_nothing(run, tmp_path: Path):
 
 def test_options_can_come_from_the_environment(run):
     environment = {
-        "TAPE_BENCH_TASK": "stability",
+        "TAPE_BENCH_RUN_TASK": "stability",
         "TAPE_BENCH_DATA": "sample",
-        "TAPE_BENCH_SEEDS": "3",
-        "TAPE_BENCH_LIMIT": "50",
+        "TAPE_BENCH_RUN_SEEDS": "3",
+        "TAPE_BENCH_RUN_LIMIT": "50",
     }
     output = run("onehot", "--dry-run", "--json", **environment).output
     (planned,) = json.loads(output)
@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_run_goes_on(tmp_path: Path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
     (path,) = store.find(tmp_path)
