@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tape_bench import evaluate, fitting, load_model
+from tape_bench import evaluate, fitting, load_model, registry
 from tape_bench.engine.crew import Crew
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.evaluate import run_tasks
@@ -98,6 +98,17 @@ def test_what_can_change_a_figure_changes_the_key(settings: dict[str, Any], chan
     other = plan("stability", identity, Settings.of(settings | change))
     assert first.run_key != other.run_key
     assert first.path != other.path
+
+
+def test_who_belongs_together_changes_the_key(settings: dict[str, Any]):
+    identity, card = load_model("onehot").identity, registry.task("stability")
+    assert card.cluster is not None
+    mutants_apart = card.cluster.model_copy(update={"field": "id", "rule": None})
+    keys = {
+        plan(card.model_copy(update={"cluster": one}), identity, Settings.of(settings)).run_key
+        for one in (card.cluster, mutants_apart, None)
+    }
+    assert len(keys) == 3
 
 
 def test_where_the_results_go_does_not_change_the_key(settings: dict[str, Any], tmp_path: Path):
