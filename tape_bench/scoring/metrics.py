@@ -131,13 +131,20 @@ def _accuracies() -> list[Metric]:
         ),
         Metric(
             "accuracy.top1", proteins, True,
-            "share of proteins whose class is the one scored highest",
+            "share of proteins whose class is scored highest, the lowest class among equals",
             "share", classes.accuracy_pooled,
         ),
         Metric(
-            "accuracy.top5", proteins, True,
-            "share of proteins for whose class fewer than five classes are scored strictly higher",
+            "accuracy.top5.ties_shared", proteins, True,
+            "share of proteins whose class is among the five scored highest, classes scored alike "
+            "sharing the last places evenly",
             "share", classes.accuracy_top5,
+        ),
+        Metric(
+            "accuracy.top5", proteins, True,
+            "share of proteins for whose class fewer than five classes are scored strictly higher: "
+            "always right where all are scored alike (accuracy.top5.ties_shared is not)",
+            "share", classes.accuracy_top5_generous,
         ),
         Metric(
             "f1.macro", residues + proteins, True,

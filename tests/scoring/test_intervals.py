@@ -52,7 +52,7 @@ _METRICS = [
     ("f1.macro", "token_class"),
     ("f1.class2", "token_class"),
     ("accuracy.top1", "sequence_class"),
-    ("accuracy.top5", "sequence_class"),
+    ("accuracy.top5.ties_shared", "sequence_class"),
     ("f1.macro", "sequence_class"),
     ("spearman", "sequence_value"),
     ("spearman.true>2.5", "sequence_value"),
