@@ -116,13 +116,5 @@ def _print(changes: list[Change], alone: list[str]) -> None:
         console.print(Text(f"{plain(change.task)}, {plain(change.label)}: {in_words(change)}"))
         for doubt in change.doubts:
             console.print(Text(f"  NOT COMPARABLE, compared as asked: {doubt}", style="bold red"))
-    if any(change.low is not None and not change.luck_included for change in changes):
-        console.print(
-            Text(
-                "note: with one seed, intervals are over proteins only; "
-                "run several (--seeds 0,1,2) to take in the luck of training",
-                style="yellow",
-            )
-        )
     for line in alone:
         console.print(Text(f"note: {plain(line)}", style="yellow"))
