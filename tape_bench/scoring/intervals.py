@@ -24,7 +24,7 @@ VERSION = 2
 """Changes when the same predictions get another interval."""
 
 FEW = 100
-"""Fewer clusters than this are too few for a bootstrap of a single figure."""
+"""Clusters worth fewer than this are too few for a bootstrap of a single figure."""
 
 UNDEFINED_DRAWS = 0.05
 """Largest share of draws without a figure that an interval can pass over."""
@@ -77,7 +77,7 @@ def interval(
     if metric.scale == "share" and figure in (0, 1):
         telling = [clusters.summed(np.abs(one.rows)).any(axis=1) for one in samples]
         return _of_share(figure, max(int(np.any(telling, axis=0).sum()), 2), level, clusters)
-    if clusters.n < FEW:
+    if clusters.worth < FEW:
         return _jackknifed(
             metric.scale, figure, leave_one_out(samples, clusters).mean(axis=1), level, clusters
         )
@@ -97,15 +97,15 @@ def of_draws(
     if len(defined) < (1 - UNDEFINED_DRAWS) * len(figures):
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    n = clusters.n
-    stretch = _reach(level, n) / _reach(level, None) * math.sqrt(n / (n - 1))
+    freedom = _freedom(clusters)
+    stretch = _reach(level, freedom) / _reach(level, math.inf) * math.sqrt(1 + 1 / freedom)
     return Interval(
         level,
         float(figure - stretch * (figure - low)),
         float(figure + stretch * (high - figure)),
         f"percentile bootstrap over {_counted(clusters)}",
         len(defined),
-        n,
+        clusters.n,
     )
 
 
@@ -122,7 +122,7 @@ def _jackknifed(
         middle, moved = there(np.float64(figure)), there(without)
     if not np.isfinite(middle) or not np.isfinite(moved).all():
         middle, moved, back, name = np.asarray(figure), without, *_PLAIN[1:]
-    reach = _reach(level, clusters.n) * _spread(moved)
+    reach = _reach(level, _freedom(clusters)) * _spread(moved)
     method = f"jackknife over {_counted(clusters)}, Student's t{name}"
     return Interval(
         level, float(back(middle - reach)), float(back(middle + reach)), method, 0, clusters.n
@@ -134,7 +134,7 @@ def _of_share(share: float, n: float, level: float, clusters: Clusters) -> Inter
 
     With n from the jackknife it is the number of answers that would be as uncertain as these.
     """
-    squared = _reach(level, clusters.n) ** 2 / n
+    squared = _reach(level, _freedom(clusters)) ** 2 / n
     middle = (share + squared / 2) / (1 + squared)
     reach = math.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
     method = f"Wilson's interval over {_counted(clusters)}, Student's t"
@@ -149,14 +149,19 @@ def _spread(without: NDArray[np.float64]) -> float:
     return float(np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2)))
 
 
-def _reach(level: float, n: int | None) -> float:
-    """Return Student's t of n - 1 degrees of freedom; of infinitely many if there is no n."""
+def _freedom(clusters: Clusters) -> float:
+    """Return the degrees of freedom that the spread of clusters rests on."""
+    return max(clusters.worth - 1, 1.0)
+
+
+def _reach(level: float, freedom: float) -> float:
+    """Return the quantile of Student's t that holds the middle of it."""
     # scipy takes longer to start than everything else here.
     from scipy import special
 
-    if n is None:
+    if math.isinf(freedom):
         return float(special.ndtri((1 + level) / 2))
-    return float(special.stdtrit(n - 1, (1 + level) / 2))
+    return float(special.stdtrit(freedom, (1 + level) / 2))
 
 
 def _counted(clusters: Clusters) -> str:

@@ -50,6 +50,14 @@ class Clusters:
         """Whether every protein stands alone."""
         return self.n == len(self.of)
 
+    @property
+    def worth(self) -> float:
+        """As many clusters of one size would be as good: of 100 and 1, hardly more than one."""
+        if self.single:
+            return float(self.n)
+        sizes = np.bincount(self.of)
+        return float(sizes.sum() ** 2 / np.square(sizes).sum())
+
     def weights(self, of_clusters: Weights) -> Weights:
         """Give every protein the weight of its cluster, `[draws, proteins]`."""
         return of_clusters if self.single else of_clusters.take(self.of, axis=1)

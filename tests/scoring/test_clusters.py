@@ -85,7 +85,8 @@ def test_few_clusters_by_leaving_each_out(predict):
     for metric, (figure, back) in figures.items():
         without = np.array([figure(clusters != left_out) for left_out in range(5)])
         error = np.sqrt(4 / 5 * np.sum((without - without.mean()) ** 2))
-        low, high = stats.t.interval(0.95, 4, loc=figure(clusters >= 0), scale=error)
+        # Sizes 3, 1, 2, 3, 1: worth 100 / 24 clusters of one size.
+        low, high = stats.t.interval(0.95, 100 / 24 - 1, loc=figure(clusters >= 0), scale=error)
         got = interval(metric, [predictions])
         assert (got.low, got.high) == pytest.approx((back(low), back(high)), rel=1e-4)
         assert (got.draws, got.n_clusters) == (0, 5)
@@ -159,3 +160,10 @@ def test_threads_are_as_many_as_one_may_have(monkeypatch, asked, expected):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert threads() == expected
+
+
+def test_clusters_of_unlike_sizes_are_worth_fewer():
+    alike = Clusters(np.arange(5).repeat(7), 5)
+    unlike = Clusters(np.array([0] * 100 + [1]), 2)
+    assert alike.worth == 5
+    assert unlike.worth == pytest.approx(101**2 / (100**2 + 1))
