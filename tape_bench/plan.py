@@ -26,6 +26,7 @@ from tape_bench.results.record import (
     SplitRecord,
     TaskRecord,
 )
+from tape_bench.scoring import intervals
 from tape_bench.scoring.metrics import find
 
 LEVEL = 0.95
@@ -177,7 +178,8 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "limit": settings.limit,
         "length": [policy, longest],
         **_kept_in_half(identity, settings),
-        "interval": [LEVEL, DRAWS],
+        "interval": [LEVEL, DRAWS, intervals.VERSION],
+        "clusters": _clusters(data),
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     return RunPlan(card, data, identity, settings, steps, tests, policy, longest, key)
@@ -199,6 +201,16 @@ def cards_of(tasks: str | TaskCard | Iterable[str | TaskCard]) -> list[TaskCard]
     named = [tasks] if isinstance(tasks, str | TaskCard) else tasks
     cards = [registry.task(task) if isinstance(task, str) else task for task in named]
     return list({card.digest: card for card in cards}.values())
+
+
+def _clusters(data: TaskData) -> dict[str, str]:
+    """Digest which proteins are said to belong together; the data's own digest leaves it out."""
+    named = {name: split.columns.clusters for name, split in data.items()}
+    return {
+        name: hashlib.sha256(json.dumps(clusters).encode()).hexdigest()
+        for name, clusters in named.items()
+        if clusters is not None
+    }
 
 
 def tasks_for(identity: Identity) -> list[str]:

@@ -176,6 +176,14 @@ def test_all_faults_of_a_card_are_listed_at_once(write):
         (('role = "valid"', 'role = "test"'), "exactly one split of role valid"),
         (("[splits]", "[splits"), "not valid TOML"),
         (('version = "1"', "version = 1"), "version"),
+        (
+            ("[source]", '[cluster]\nfield = "parent"\nrule = "[A-Z]+"\n[source]'),
+            "exactly one group",
+        ),
+        (
+            ("[source]", '[cluster]\nfield = "parent"\nrule = "("\n[source]'),
+            "no regular expression",
+        ),
     ],
 )
 def test_what_does_not_hang_together_is_said(write, change: tuple[str, str], says: str):

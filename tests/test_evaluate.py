@@ -100,6 +100,17 @@ def test_what_can_change_a_figure_changes_the_key(settings: dict[str, Any], chan
     assert first.path != other.path
 
 
+def test_who_belongs_together_changes_the_key(settings: dict[str, Any]):
+    identity, card = load_model("onehot").identity, registry.task("stability")
+    assert card.cluster is not None
+    mutants_apart = card.cluster.model_copy(update={"field": "id", "rule": None})
+    keys = {
+        plan(card.model_copy(update={"cluster": one}), identity, Settings.of(settings)).run_key
+        for one in (card.cluster, mutants_apart, None)
+    }
+    assert len(keys) == 3
+
+
 def test_where_the_results_go_does_not_change_the_key(settings: dict[str, Any], tmp_path: Path):
     identity = load_model("onehot").identity
     first = plan("stability", identity, Settings.of(settings))

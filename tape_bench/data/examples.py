@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tape_bench import places, registry
 from tape_bench.cards import Role, TaskCard
+from tape_bench.data.clusters import joined
 from tape_bench.data.columns import Columns
 from tape_bench.data.opening import SAMPLE, open_files, open_sample
 from tape_bench.data.scorable import unscorable
@@ -64,6 +65,15 @@ class Split:
     def sequences(self) -> list[str]:
         """Sequences in one-letter code."""
         return self.columns.sequences
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64]:
+        """Which examples belong together, as numbers from 0, `[examples]`.
+
+        Those of one cluster, where the card names a field for it, and those of one sequence.
+        """
+        named = self.columns.clusters
+        return joined(self.sequences, *([] if named is None else [named]))
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -29,6 +29,8 @@ class Record:
     """token_class `[residues]`, in the smallest type that holds the classes; residue_pair
     coordinates in Angstrom `[residues, 3]`, NaN rows where there is no atom; one number `[]`
     otherwise. Numbers are float32, as in TAPE's own files."""
+    cluster: str | None = None
+    """Which proteins it belongs together with; None where the task or the data do not say."""
 
 
 def check(raw: Any, card: TaskCard, where: str) -> Record:
@@ -44,7 +46,7 @@ def check(raw: Any, card: TaskCard, where: str) -> Record:
     """
     if not isinstance(raw, Mapping):
         raise DataError(f"a record is a {type(raw).__name__}, not a set of fields", where=where)
-    id = _id(raw.get("id"), where)
+    id = _text(raw.get("id"), "id", where)
     if id is not None:
         where = f"{where} ({id})"
     sequence = _sequence(raw, where)
@@ -58,22 +60,41 @@ def check(raw: Any, card: TaskCard, where: str) -> Record:
                 where=where,
                 fix=f"the task {card.name} needs it; the record has: {', '.join(map(str, raw))}",
             )
-    return Record(id, sequence, fields)
+    return Record(id, sequence, fields, _cluster(raw, card, where))
 
 
-def _id(given: Any, where: str) -> str | None:
+def _text(given: Any, what: str, where: str) -> str | None:
     if given is None:
         return None
     if isinstance(given, bytes):
         try:
             given = given.decode()
         except UnicodeDecodeError as error:
-            raise DataError("the id is not UTF-8 text", where=where) from error
+            raise DataError(f"the {what} is not UTF-8 text", where=where) from error
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
         given = str(given)
     if not isinstance(given, str) or not given:
-        raise DataError(f"{given!r} is no id", where=where, fix="use text, or leave ids out")
+        raise DataError(
+            f"{given!r} is no {what}", where=where, fix=f"use text, or leave the {what} out"
+        )
     return given
+
+
+def _cluster(raw: Mapping[str, Any], card: TaskCard, where: str) -> str | None:
+    if card.cluster is None:
+        return None
+    field = card.cluster.field
+    value = _text(raw.get(field), field, where)
+    if value is None:
+        return None
+    name = card.cluster.name_of(value)
+    if not name:
+        raise DataError(
+            f"the rule of the card finds no cluster in the {field} {value!r}",
+            where=where,
+            fix=f"correct the record, or the rule {card.cluster.rule!r} in the card {card.name}",
+        )
+    return name
 
 
 def _sequence(raw: Mapping[str, Any], where: str) -> str:

@@ -139,4 +139,4 @@ def _predictions(
     else:
         truth = np.array(known, np.float64 if plan.card.kind == "sequence_value" else np.int64)
     lengths = np.array([len(sequence) for sequence in split.sequences], np.int64)
-    return Predictions(plan.card.kind, tuple(split.ids), lengths, values, truth)
+    return Predictions(plan.card.kind, tuple(split.ids), lengths, values, truth, split.clusters)
