@@ -16,6 +16,7 @@ from tape_bench import places, registry
 from tape_bench.cards import Role, TaskCard
 from tape_bench.data.clusters import joined
 from tape_bench.data.columns import Columns
+from tape_bench.data.doubts import tell
 from tape_bench.data.opening import SAMPLE, open_files, open_sample
 from tape_bench.data.scorable import unscorable
 from tape_bench.data.status import Status
@@ -210,5 +211,6 @@ def load_task(
         split = Split(name, card, columns, columns.digest, len(columns))
         if limit is not None and limit < len(split):
             split = split.take(range(limit))
+        split = replace(split, shortened=tell(split.columns, f"{opened.source}, split {name}"))
         splits[name] = split.checked()
     return TaskData(card, splits, opened.verdict.status, opened.verdict.reason, opened.source)

@@ -50,6 +50,12 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             note="padding is masked and batch norm keeps to the training split's statistics: "
             "a protein's scores do not depend on its batch",
         ),
+        "bilstm": HeadEntry(
+            "tape_bench.heads.token_lstm:TokenLSTM",
+            FitConfig(3e-3, 0.01, batch=4096, max_epochs=20, patience=2),
+            note="a bidirectional LSTM over the whole chain: two layers of 64 units a "
+            "direction; padding masked: a protein's scores do not depend on its batch",
+        ),
     },
     "sequence_class": {
         # A thousand classes of ten proteins each: at 1e-2 a wide representation overfits at once.

@@ -167,9 +167,10 @@ def test_a_malicious_record_is_not_run(tmp_path: Path, make_card: Maker, data_ro
 def test_proteins_without_a_pair_are_kept_and_counted(
     residues: int, make_card: Maker, data_root: Maker, toy_records: Maker
 ) -> None:
-    short = {"primary": "A" * residues, "tertiary": np.zeros((residues, 3))}
-    gone = {"primary": "A" * 9, "tertiary": np.zeros((9, 3)), "valid_mask": [1] * 6 + [0] * 3}
-    just = {"primary": "A" * 7, "tertiary": np.zeros((7, 3)), "valid_mask": [1] + [0] * 5 + [1]}
+    line = 3.8 * np.arange(9.0)[:, None] * [1, 0, 0]
+    short = {"primary": "A" * residues, "tertiary": line[:residues]}
+    gone = {"primary": "A" * 9, "tertiary": line, "valid_mask": [1] * 6 + [0] * 3}
+    just = {"primary": "A" * 7, "tertiary": line[:7], "valid_mask": [1] + [0] * 5 + [1]}
     records = [r | {"id": str(i)} for i, r in enumerate([short, gone, just])]
     card = make_card("residue_pair")
     split = load_task(card, data_root("residue_pair", test=records))["test"]

@@ -70,7 +70,8 @@ def target_of(kind, sequence, random):
         return int(np.argmax([sequence.count(letter) for letter in "ADG"]))
     if kind == "sequence_value":
         return 100.0 + 10.0 * sequence.count("G") / len(sequence)
-    walk = random.normal(0, 2.2, (len(sequence), 3)).cumsum(axis=0)
+    steps = random.normal(size=(len(sequence), 3))
+    walk = 3.8 * (steps / np.linalg.norm(steps, axis=1, keepdims=True)).cumsum(axis=0)
     return walk.astype(np.float32)
 
 
