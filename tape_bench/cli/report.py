@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tape_bench import places
 from tape_bench.cli.options import option
 from tape_bench.errors import UsageError
 
@@ -57,7 +58,7 @@ def command(
         tape-bench report results/onehot --format latex
         tape-bench report --bibtex > citations.bib
     """  # fmt: skip
-    from tape_bench import places, registry
+    from tape_bench import registry
     from tape_bench.report import citations, formats, gather, leaderboard
 
     asked = records or (places.results(),)
@@ -95,9 +96,9 @@ def _nothing_of_yours(found: Gathered, asked: Sequence[Path]) -> list[str]:
         return []
     where = ", ".join(str(place) for place in asked)
     said = f"no records of yours in {where}; these are the published figures"
-    trials = Path("trials")
+    trials = places.trials()
     if trials.is_dir() and trials not in asked:
-        said += "; trial runs stand in trials/: `tape-bench report trials`"
+        said += f"; trial runs stand in {trials}/: `tape-bench report {trials}`"
     return [said]
 
 
