@@ -51,7 +51,7 @@ def fit(plan: RunPlan, examples: Mapping[str, Split], library: Library, watch: W
         if lacking:
             fitted.absent[target.name] = f"the {lacking[0]} records carry no {target.field}"
             continue
-        for seed in plan.settings.seeds:
+        for seed in plan.seeds:
             if not _resume(work, plan, target.name, seed, fitted):
                 waiting.append((target.name, seed))
     if not waiting:
@@ -96,7 +96,8 @@ def _train(
 ) -> None:
     target = plan.card.target(target_name)
     carrying = {name: split for name, split in examples.items() if split.has(target_name)}
-    phase = f"train {target_name}, seed {seed}"
+    trains = plan.steps.seed_matters
+    phase = f"train {target_name}, seed {seed}" if trains else f"solve {target_name}"
     trained = registry.protocol(plan.settings.protocol).train(
         plan.steps,
         target,
@@ -104,7 +105,7 @@ def _train(
         representations,
         seed,
         progress=lambda done, total, loss: watch.progress(
-            phase, done, total, "epochs", f"validation loss {loss:.4g}"
+            phase, done, total, "epochs" if trains else "penalties", f"validation loss {loss:.4g}"
         ),
     )
     for name, predictions in trained.predictions.items():

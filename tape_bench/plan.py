@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ LEVEL = 0.95
 """Confidence level of every interval."""
 DRAWS = 2000
 """Bootstrap draws of every interval."""
+DEFAULT_SEEDS = (0, 1, 2)
+"""Of heads that are trained: one seed says nothing about the luck of training."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Settings:
     """Name of a head; the card's default if None."""
     splits: tuple[str, ...] = ()
     """Test splits to score; all of them if empty."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] | None = None
+    """Seeds of training; if None, 0, 1 and 2 for a head that is trained. One that is solved is
+    the same for every seed and is solved once."""
     limit: int | None = None
     """Use only the first so many records of each split: for trying out, not for figures."""
     length_policy: LengthPolicy | None = None
@@ -78,7 +83,8 @@ class Settings:
             if name in kept:
                 kept[name] = convert(kept[name])
         settings = cls(**kept)
-        if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
+        seeds = settings.seeds
+        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
             raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
         for name in ("limit", "longest", "tokens_per_batch", "devices", "tensor_parallel"):
             value = getattr(settings, name)
@@ -99,6 +105,8 @@ class RunPlan:
     """The protocol's own plan: head, pooling, training settings, `resolved` for the record."""
     tests: tuple[str, ...]
     """Test splits to score."""
+    seeds: tuple[int, ...]
+    """One head is trained for each."""
     policy: LengthPolicy
     longest: int | None
     run_key: str
@@ -126,11 +134,16 @@ class RunPlan:
             "protocol": ProtocolRecord(
                 id=self.settings.protocol,
                 version=self.steps.version,
-                given={"head": self.settings.head, "length_policy": self.settings.length_policy},
+                given={
+                    "head": self.settings.head,
+                    "seeds": self.settings.seeds and list(self.settings.seeds),
+                    "length_policy": self.settings.length_policy,
+                },
                 resolved=self.steps.resolved
                 | {"length_policy": self.policy, "longest": self.longest}
                 | _kept_in_half(self.identity, self.settings),
-                seeds=list(self.settings.seeds),
+                seeds=list(self.seeds),
+                seed_matters=self.steps.seed_matters,
             ),
             "limit": self.settings.limit,
             "provenance": provenance.collect([provenance.processor()]),
@@ -153,6 +166,7 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
     for metric in card.metrics:
         find(metric.definition, card.kind)
     steps = registry.protocol(settings.protocol).plan(card, settings.head, identity)
+    seeds = _seeds(settings.seeds, steps.head, steps.seed_matters)
     place = places.data() if settings.data is None else settings.data
     data = load_task(card, data=place, limit=settings.limit)
     tests = tuple(name for name in _tests(card, settings.splits) if name in data)
@@ -165,14 +179,26 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "model": model_record(identity).model_dump(exclude={"spec", "control", "pretraining"}),
         "protocol": [settings.protocol, steps.version, steps.resolved],
         "tests": tests,
-        "seeds": settings.seeds,
+        "seeds": seeds,
         "limit": settings.limit,
         "length": [policy, longest],
         **_kept_in_half(identity, settings),
         "interval": [LEVEL, DRAWS],
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    return RunPlan(card, data, identity, settings, steps, tests, policy, longest, key)
+    return RunPlan(card, data, identity, settings, steps, tests, seeds, policy, longest, key)
+
+
+def _seeds(asked: tuple[int, ...] | None, head: str, matter: bool) -> tuple[int, ...]:
+    """Return the seeds to train with; a head that is solved needs one, which changes nothing."""
+    if matter:
+        return asked or DEFAULT_SEEDS
+    if asked and len(asked) > 1:
+        warnings.warn(
+            f"the head {head} is solved, not trained: seeds change nothing, and it is solved once",
+            stacklevel=3,
+        )
+    return (0,)
 
 
 def _kept_in_half(identity: Identity, settings: Settings) -> dict[str, str]:

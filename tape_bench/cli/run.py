@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 @option(
     "--head",
     metavar="NAME",
-    help="'linear', 'tape' (TAPE's own); for contacts also 'fork', 'fork_as_published' (of "
-    "ProteinLM's TAPE fork) and 'megatron' (of its own code). Default: the card's.",
+    help="'linear' (solved: ridge or logistic regression), 'tape' (TAPE's own, trained); for "
+    "contacts also 'fork', 'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its "
+    "own code). Default: the card's.",
 )
 @option(
     "--protocol",
@@ -62,10 +63,9 @@ if TYPE_CHECKING:
 )
 @option(
     "--seeds",
-    default="0",
-    show_default=True,
     metavar="N[,N…]",
-    help="One head is trained for each; figures are means over them.",
+    help="One head is trained for each; figures are means over them. Default: 0,1,2. A head that "
+    "is solved needs none.",
 )
 @option(
     "--limit",
@@ -93,7 +93,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     tasks: tuple[str, ...],
-    seeds: str,
+    seeds: str | None,
     rerun: bool,
     dry_run: bool,
     as_json: bool,
@@ -108,7 +108,7 @@ def command(
     \b
     Examples:
         tape-bench run onehot --data sample
-        tape-bench run onehot -t fluorescence -t stability --seeds 0,1,2
+        tape-bench run onehot -t fluorescence -t stability --head tape --seeds 0,1
         tape-bench run onehot --data downloads/ --head linear --dry-run
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
@@ -120,7 +120,7 @@ def command(
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
-        | {"seeds": _seeds(seeds)}
+        | {"seeds": None if seeds is None else _seeds(seeds)}
     )
     model_options = {
         name: value
@@ -184,7 +184,7 @@ def _describe(planned: RunPlan, complete: bool) -> str:
             f"  data      {planned.data.source}, {planned.data.status}: {planned.data.reason}",
             f"  records   {counts}",
             f"  protocol  {planned.settings.protocol}: {resolved}",
-            f"  scored    {', '.join(planned.tests)}; seeds {planned.settings.seeds}",
+            f"  scored    {', '.join(planned.tests)}; seeds {planned.seeds}",
             f"  run key   {planned.run_key}",
             f"  record    {planned.path}" + (" (complete: would be reused)" if complete else ""),
         ]
