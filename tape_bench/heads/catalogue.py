@@ -35,8 +35,6 @@ class SolveConfig:
     regression) beside the mean loss over items."""
     tolerance: float | None = None
     """How far the gradient must fall, as a share of that at zero weights; None: solved exactly."""
-    most_evaluations: int = 300
-    """Of the loss on train, for one set of penalties that are solved together."""
     window: int = 1
     """Residues that the score of one sees, itself in the middle."""
 
@@ -51,6 +49,9 @@ class HeadEntry:
     """None for a head that is solved, not trained step by step."""
     solver: SolveConfig | None = None
     """None for a head that is trained."""
+    units: int = 512
+    """Multiplications for each number it reads: classes, or a layer's width; says whether
+    several threads pay."""
     aligned: bool = False
     """True if it reads the residues of a whole protein position by position."""
     note: str = ""
@@ -75,11 +76,12 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
         "linear": HeadEntry(
             f"{_SOLVED}:SoftmaxLearner",
             None,
-            SolveConfig("multinomial logistic regression", _powers(-2, -6, 1), 1e-4),
+            SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3),
         ),
         "tape": HeadEntry(
             "tape_bench.heads.token_conv:TokenConv",
             FitConfig(1e-3, 0.01, batch=2048, patience=3),
+            units=5 * 512,
             note="padding is masked and batch norm keeps to the training split's statistics: "
             "a protein's scores do not depend on its batch",
         ),
@@ -88,7 +90,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
         "linear": HeadEntry(
             f"{_SOLVED}:SoftmaxLearner",
             None,
-            SolveConfig("multinomial logistic regression", _powers(-1, -6, 0.5), 1e-4),
+            SolveConfig("multinomial logistic regression", _powers(-1, -6, 0.5), 1e-3),
         ),
         "tape": HeadEntry(_MLP, FitConfig(1e-3, 0.01, batch=64)),
     },
@@ -111,7 +113,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
         "linear": HeadEntry(
             f"{_SOLVED}:PairLogisticLearner",
             None,
-            SolveConfig("logistic regression on products of channels", _powers(-1, -6, 1), 1e-4),
+            SolveConfig("logistic regression on products of channels", _powers(-1, -6, 1), 1e-3),
             note="every protein weighs the same; of more than 2^26 pairs, evenly spaced proteins",
         ),
         "tape": HeadEntry(

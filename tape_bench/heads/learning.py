@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from tape_bench.heads.catalogue import FitConfig, HeadEntry
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import LOSSES
 from tape_bench.heads.pair import PairHead
+from tape_bench.heads.rows import PIECE
 from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
@@ -41,6 +42,20 @@ class Learner(Protocol):
 
     def predict(self, split: Split) -> NDArray[np.float32]:
         """Return the values of every item of the split, end to end."""
+
+
+def multiplications(
+    kind: Kind, entry: HeadEntry, target: Target, known: Representations, sequences: Sequence[str]
+) -> float:
+    """Estimate how many multiplications a step of learning has, of either direction."""
+    hidden = float(known[sequences[0]].shape[-1])
+    units = entry.units
+    if entry.recipe is None:
+        units = int(hidden) if kind == "sequence_value" else (target.classes or 1)
+    if kind == "residue_pair":
+        pairs = float(np.mean([len(sequence) ** 2 for sequence in sequences]))
+        return pairs * hidden * (1 if entry.recipe is None else entry.recipe.batch)
+    return hidden * units * float(PIECE if entry.recipe is None else entry.recipe.batch)
 
 
 def learner(kind: Kind, entry: HeadEntry, target: Target, known: Representations) -> Learner:

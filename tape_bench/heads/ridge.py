@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import blas
 
 from tape_bench.heads.lbfgs import Array
 from tape_bench.heads.rows import Rows
@@ -60,16 +61,18 @@ class Ridge:
 def _moments(rows: Rows, values: Array) -> tuple[Array, Array, Array]:
     """Return mean covariances `[hidden, hidden]`, those with the values, and the mean vector."""
     hidden = rows.hidden
-    gram = torch.zeros((hidden, hidden), dtype=torch.float64)
+    gram = np.zeros((hidden, hidden), order="F")
     right = torch.zeros(hidden, dtype=torch.float64)
     total = torch.zeros(hidden, dtype=torch.float64)
     centred = torch.from_numpy(values - values.mean())
     for piece in rows:
         # In float32 the small eigenvalues, which a weak penalty divides by, would be noise.
         x = piece.vectors.double()
-        gram.addmm_(x.T, x)
+        # One triangle, the lower, is all that is needed: half of the work.
+        gram = blas.dsyrk(1.0, x.numpy().T, beta=1.0, c=gram, lower=True, overwrite_c=True)
         right.addmv_(x.T, centred[piece.proteins.start : piece.proteins.stop])
         total += x.sum(dim=0)
     count = len(values)
     mean = (total / count).numpy()
-    return gram.numpy() / count - np.outer(mean, mean), right.numpy() / count, mean
+    whole = np.tril(gram) + np.tril(gram, -1).T
+    return whole / count - np.outer(mean, mean), right.numpy() / count, mean

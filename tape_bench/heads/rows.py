@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tape_bench.errors import ModelError
 from tape_bench.heads.batches import Representations
-from tape_bench.heads.scaling import CLIP, Scaling
+from tape_bench.heads.scaling import Scaling
 
 PIECE = 2048
 """Rows a piece has, unless a single protein is longer."""
@@ -59,19 +59,14 @@ class Rows:
         self.sequences = sequences
         self.apart = apart
         self._known = known
-        self._mean = scaling.mean.astype(np.float32)
-        deviation = torch.from_numpy(scaling.deviation)
-        self._inverse = torch.where(deviation > 0, 1 / deviation, 0.0).float()
+        self._scaling = scaling
+        self.hidden = len(scaling.mean)
         pooled = bool(sequences) and known[sequences[0]].ndim == 1
         self.lengths = [1] * len(sequences) if pooled else [len(one) for one in sequences]
         self._groups = list(_groups(self.lengths, apart))
-        size = 4 * len(self._mean) * (sum(self.lengths) + apart * (len(sequences) + 1))
-        self._kept: list[Piece] | None = [] if size <= MEMORY_LIMIT else None
-
-    @property
-    def hidden(self) -> int:
-        """Channels."""
-        return len(self._mean)
+        self.size = 4 * self.hidden * (sum(self.lengths) + apart * (len(sequences) + 1))
+        """Bytes of the standardised vectors."""
+        self._kept: list[Piece] | None = [] if self.size <= MEMORY_LIMIT else None
 
     @property
     def kept(self) -> bool:
@@ -95,15 +90,14 @@ class Rows:
     def _piece(self, proteins: range) -> Piece:
         lengths = [self.lengths[protein] for protein in proteins]
         vectors = torch.zeros(
-            (sum(lengths) + self.apart * (len(proteins) + 1), len(self._mean)), dtype=torch.float32
+            (sum(lengths) + self.apart * (len(proteins) + 1), self.hidden), dtype=torch.float32
         )
         filled = vectors.numpy()
         items: list[NDArray[np.int64]] = []
         begin = self.apart
         for protein, length in zip(proteins, lengths, strict=True):
             end = begin + length
-            np.subtract(self._known[self.sequences[protein]], self._mean, out=filled[begin:end])
-            vectors[begin:end].mul_(self._inverse).clamp_(-CLIP, CLIP)
+            self._scaling.into(filled[begin:end], self._known[self.sequences[protein]])
             items.append(np.arange(begin, end))
             begin = end + self.apart
         return Piece(proteins, vectors, np.concatenate(items))

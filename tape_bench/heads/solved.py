@@ -5,7 +5,7 @@ Each takes its penalty from a path of them, by the loss on valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,22 @@ from tape_bench.heads.catalogue import SolveConfig
 from tape_bench.heads.lbfgs import Array
 from tape_bench.heads.pair_logistic import PairLoss, evenly_spaced, pair_logits
 from tape_bench.heads.ridge import Ridge
-from tape_bench.heads.rows import Rows, scaling_of
+from tape_bench.heads.rows import MEMORY_LIMIT, Rows, scaling_of
 from tape_bench.heads.softmax import SoftmaxLoss, scores
-from tape_bench.heads.solver import Solution, Spectrum, Start, solve
+from tape_bench.heads.solver import Solution, Spectrum, solve
 
 Progress = Callable[[int, int, float], None]
 """Called with penalties done, penalties at most, and the validation loss of the last one."""
 
 SPECTRUM_ROWS = 65_536
 """Rows from which the features' second moments are estimated: they only guide the solver."""
+
+MOST_PASSES = 10
+"""Evaluations of the loss where each reads the vectors from the disk again; from the solution on
+a sample it takes five or so."""
+
+MOST_EVALUATIONS = 300
+"""Evaluations where the vectors stay in memory."""
 
 
 class AlignedRidgeLearner:
@@ -122,10 +129,12 @@ class SoftmaxLearner:
         self._present = np.unique(np.concatenate(labels))
         self._present = self._present[self._present >= 0]
         rows = self._rows(train)
-        fitted = self._loss(rows, labels)
         judged = self._loss(self._rows(valid), _labels(valid, self.target))
         spectrum = Spectrum.of((piece.vectors for piece in rows.some(SPECTRUM_ROWS)), rows.hidden)
-        found = _along(self.config, fitted, judged, fitted.start(), spectrum, rows.kept, progress)
+        near = None
+        if not rows.kept:
+            near = self._on_a_sample(train, rows, labels, spectrum)
+        found = _along(self.config, self._loss(rows, labels), judged, spectrum, near, progress)
         self._weights, self._bias = found.weights, found.bias
         return found.selected, []
 
@@ -137,6 +146,16 @@ class SoftmaxLearner:
         found = np.repeat(known.min(axis=1, keepdims=True) - 1, self.target.classes, axis=1)
         found[:, self._present] = known
         return found
+
+    def _on_a_sample(
+        self, train: Split, rows: Rows, labels: list[NDArray[np.int64]], spectrum: Spectrum
+    ) -> Solution:
+        """Solve on evenly spaced proteins that fit in memory, for all penalties."""
+        step = -(-rows.size // MEMORY_LIMIT)
+        taken = self._rows(train.take(np.arange(0, len(train), step)))
+        return _solve(
+            self.config, self._loss(taken, labels[::step]), self.config.penalties, spectrum
+        )
 
     def _rows(self, split: Split) -> Rows:
         return Rows(split.sequences, self.known, self._scaling, apart=self.config.window // 2)
@@ -169,7 +188,7 @@ class PairLogisticLearner:
         fitted, judged = self._loss(taken), self._loss(valid)
         hidden = len(self._scaling.mean)
         spectrum = Spectrum.of(fitted.some(max(SPECTRUM_ROWS, 8 * hidden)), hidden)
-        found = _along(self.config, fitted, judged, fitted.start(), spectrum, True, progress)
+        found = _along(self.config, fitted, judged, spectrum, None, progress)
         self._weights, self._bias = found.weights[0], float(found.bias[0])
         return found.selected | {"proteins": len(taken)}, []
 
@@ -196,29 +215,40 @@ class _Chosen:
     selected: dict[str, Any]
 
 
+def _solve(
+    config: SolveConfig,
+    fitted: SoftmaxLoss | PairLoss,
+    penalties: Sequence[float],
+    spectrum: Spectrum,
+    near: Solution | None = None,
+    most: int = MOST_EVALUATIONS,
+) -> Solution:
+    assert config.tolerance is not None, "this head is solved step by step"
+    strengths = np.array(penalties)
+    return solve(fitted, strengths, spectrum, fitted.start(), config.tolerance, near, most)
+
+
 def _along(
     config: SolveConfig,
     fitted: SoftmaxLoss | PairLoss,
     judged: SoftmaxLoss | PairLoss,
-    start: Start,
     spectrum: Spectrum,
-    in_memory: bool,
+    near: Solution | None,
     progress: Progress | None,
 ) -> _Chosen:
     """Walk along the penalties, strongest first, until the loss on valid rises.
 
-    Where vectors are read from the disk each time, all penalties are solved in the same passes.
+    Where vectors are read from the disk each time, all penalties are solved in the same passes,
+    beginning at their solutions `near` on a sample.
     """
-    assert config.tolerance is not None, "this head is solved step by step"
-    together = 1 if in_memory else len(config.penalties)
+    together, most = 1, MOST_EVALUATIONS
+    if near is not None:
+        together, most = len(config.penalties), MOST_PASSES
     best: _Chosen | None = None
-    near: Solution | None = None
     passes = 0
     for first in range(0, len(config.penalties), together):
-        penalties = np.array(config.penalties[first : first + together])
-        near = solve(
-            fitted, penalties, spectrum, start, config.tolerance, near, config.most_evaluations
-        )
+        penalties = config.penalties[first : first + together]
+        near = _solve(config, fitted, penalties, spectrum, near, most)
         passes += near.evaluations
         losses = judged.losses(near.weights, near.bias)
         if progress is not None:
@@ -230,7 +260,7 @@ def _along(
             near.weights[place],
             near.bias[place],
             {
-                "penalty": float(penalties[place]),
+                "penalty": penalties[place],
                 "valid_loss": float(losses[place]),
                 "gradient": float(near.gradients[place]),
                 "evaluations": near.evaluations,

@@ -98,7 +98,7 @@ def solve(
         spectrum: of the features.
         start: where to begin.
         tolerance: how far the gradient must fall, as a share of that at zero weights.
-        near: the solution for a neighbouring penalty, to begin there.
+        near: where to begin: the solution for a neighbouring penalty, or for each on a sample.
         most: evaluations of the loss after which to stop in any case.
 
     Raises:
@@ -131,8 +131,8 @@ def solve(
     target = tolerance * norms(slopes)
     evaluations = 1
     if near is not None:
-        turned = (near.weights[-1] @ spectrum.vectors) / lengths
-        begin[:, :biases] = (near.bias[-1] - start.bias) / bias_lengths
+        turned = (near.weights @ spectrum.vectors) / lengths
+        begin[:, :biases] = (near.bias - start.bias) / bias_lengths
         begin[:, biases:] = turned.reshape(count, -1)
         slopes = gradient(begin)
         evaluations += 1

@@ -56,10 +56,7 @@ class ProbePlan:
                 "selection": "lowest validation loss",
             }
             if solver.tolerance is not None:
-                choices |= {
-                    "tolerance": solver.tolerance,
-                    "most_evaluations": solver.most_evaluations,
-                }
+                choices["tolerance"] = solver.tolerance
         if self.entry.recipe is not None:
             choices |= {
                 "optimiser": "AdamW",
@@ -133,17 +130,20 @@ def train(
         ModelError: training became unstable, or proteins are too long for `aligned_ridge`.
     """
     # Brings torch, which planning a run or finding it done must not wait for.
-    from tape_bench.heads.learning import learner
+    from tape_bench.heads.learning import learner, multiplications
+    from tape_bench.heads.threads import enough_threads
 
     card = plan.card
     learned = learner(card.kind, plan.entry, target, representations)
     train_split, valid_split = splits[card.split_of("train")], splits[card.split_of("valid")]
-    selected, history = learned.learn(train_split, valid_split, seed, progress)
-    predictions = {
-        name: _predictions(plan, target, split, learned.predict(split))
-        for name, split in splits.items()
-        if split.role != "train"
-    }
+    steps = multiplications(card.kind, plan.entry, target, representations, train_split.sequences)
+    with enough_threads(steps):
+        selected, history = learned.learn(train_split, valid_split, seed, progress)
+        predictions = {
+            name: _predictions(plan, target, split, learned.predict(split))
+            for name, split in splits.items()
+            if split.role != "train"
+        }
     return Trained(predictions, selected, tuple(history))
 
 

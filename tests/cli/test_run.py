@@ -65,6 +65,7 @@ def test_options_can_come_from_the_environment(run):
         "TAPE_BENCH_TASK": "stability",
         "TAPE_BENCH_DATA": "sample",
         "TAPE_BENCH_SEEDS": "3",
+        "TAPE_BENCH_HEAD": "tape",
         "TAPE_BENCH_LIMIT": "50",
     }
     output = run("onehot", "--dry-run", "--json", **environment).output
@@ -92,7 +93,7 @@ def test_a_task_that_fails_is_told_at_the_end(tmp_path: Path):
 
 def test_ctrl_c_leaves_nothing_half_written_and_the_run_goes_on(tmp_path: Path):
     command = [sys.executable, "-m", "tape_bench.cli", "run", "onehot", "-t", "stability",
-               "--data", "sample", "--out", str(tmp_path), "--seeds"]  # fmt: skip
+               "--data", "sample", "--head", "tape", "--out", str(tmp_path), "--seeds"]  # fmt: skip
     many = ",".join(map(str, range(40)))
     process = subprocess.Popen(
         [*command, many],
