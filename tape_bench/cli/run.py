@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     "--head",
     metavar="NAME",
     help="'linear' (solved: ridge or logistic regression), 'tape' (TAPE's own, trained); for "
-    "contacts also 'fork', 'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its "
-    "own code). Default: the card's.",
+    "residues also 'window' (solved, seven residues); for contacts also 'fork', "
+    "'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its own code). "
+    "Default: the card's.",
 )
 @option(
     "--protocol",

@@ -50,8 +50,7 @@ class HeadEntry:
     solver: SolveConfig | None = None
     """None for a head that is trained."""
     units: int = 512
-    """Multiplications for each number it reads: classes, or a layer's width; says whether
-    several threads pay."""
+    """Of a network: multiplications for each number it reads; says whether several threads pay."""
     aligned: bool = False
     """True if it reads the residues of a whole protein position by position."""
     note: str = ""
@@ -77,6 +76,12 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             f"{_SOLVED}:SoftmaxLearner",
             None,
             SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3),
+        ),
+        "window": HeadEntry(
+            f"{_SOLVED}:SoftmaxLearner",
+            None,
+            SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3, window=7),
+            note="linear in the seven residues that TAPE's head sees",
         ),
         "tape": HeadEntry(
             "tape_bench.heads.token_conv:TokenConv",

@@ -50,8 +50,9 @@ def multiplications(
     """Estimate how many multiplications a step of learning has, of either direction."""
     hidden = float(known[sequences[0]].shape[-1])
     units = entry.units
-    if entry.recipe is None:
+    if entry.solver is not None:
         units = int(hidden) if kind == "sequence_value" else (target.classes or 1)
+        units *= entry.solver.window
     if kind == "residue_pair":
         pairs = float(np.mean([len(sequence) ** 2 for sequence in sequences]))
         return pairs * hidden * (1 if entry.recipe is None else entry.recipe.batch)

@@ -57,6 +57,8 @@ class ProbePlan:
             }
             if solver.tolerance is not None:
                 choices["tolerance"] = solver.tolerance
+            if solver.window > 1:
+                choices["window"] = solver.window
         if self.entry.recipe is not None:
             choices |= {
                 "optimiser": "AdamW",

@@ -114,6 +114,7 @@ def run(kind, head=None, seed=0, splits=None, model=None, progress=None):
 
 ALL = [
     *[(kind, head) for kind in CARDS for head in ("linear", "tape")],
+    ("token_class", "window"),
     ("sequence_value", "aligned_ridge"),
 ]
 
@@ -246,7 +247,7 @@ def test_every_choice_can_be_written_down(kind, head):
     written = json.loads(json.dumps(plan.resolved))
     assert written == plan.resolved
     assert written["head"] == head
-    if head in ("linear", "aligned_ridge"):
+    if head in ("linear", "window", "aligned_ridge"):
         assert {"method", "penalties", "selection"} <= set(written)
     else:
         assert {"learning_rate", "weight_decay", "batch", "max_epochs", "patience"} <= set(written)
