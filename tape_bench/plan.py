@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ DRAWS = 2000
 """Bootstrap draws of every interval."""
 LARGEST_SEED = 2**32 - 1
 """Largest seed that every random generator in use takes."""
+DEFAULT_SEEDS = (0, 1, 2)
+"""Of heads that are trained: one seed says nothing about the luck of training."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Settings:
     """Name of a head; the card's default if None."""
     splits: tuple[str, ...] = ()
     """Test splits to score; all of them if empty."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] | None = None
+    """Seeds of training; if None, 0, 1 and 2 for a head that is trained. One that is solved is
+    the same for every seed and is solved once."""
     limit: int | None = None
     """Use only the first so many records of each split: for trying out, not for figures."""
     length_policy: LengthPolicy | None = None
@@ -85,9 +90,10 @@ class Settings:
         if "out" not in kept and settings.is_trial:
             settings = replace(settings, out=places.trials())
         registry.protocol(settings.protocol)
-        if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
+        seeds = settings.seeds
+        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
             raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
-        for seed in settings.seeds:
+        for seed in seeds or ():
             if not 0 <= seed <= LARGEST_SEED:
                 raise UsageError(f"a seed lies between 0 and {LARGEST_SEED}, not at {seed}")
         for name in ("limit", "longest", "tokens_per_batch", "devices", "tensor_parallel"):
@@ -109,6 +115,8 @@ class RunPlan:
     """The protocol's own plan: head, pooling, training settings, `resolved` for the record."""
     tests: tuple[str, ...]
     """Test splits to score."""
+    seeds: tuple[int, ...]
+    """One head is trained for each."""
     policy: LengthPolicy
     longest: int | None
     run_key: str
@@ -136,11 +144,16 @@ class RunPlan:
             "protocol": ProtocolRecord(
                 id=self.settings.protocol,
                 version=self.steps.version,
-                given={"head": self.settings.head, "length_policy": self.settings.length_policy},
+                given={
+                    "head": self.settings.head,
+                    "seeds": self.settings.seeds and list(self.settings.seeds),
+                    "length_policy": self.settings.length_policy,
+                },
                 resolved=self.steps.resolved
                 | {"length_policy": self.policy, "longest": self.longest}
                 | _kept_in_half(self.identity, self.settings),
-                seeds=list(self.settings.seeds),
+                seeds=list(self.seeds),
+                seed_matters=self.steps.seed_matters,
             ),
             "limit": self.settings.limit,
             "provenance": provenance.collect([provenance.processor()]),
@@ -163,6 +176,7 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
     for metric in card.metrics:
         find(metric.definition, card.kind)
     steps = registry.protocol(settings.protocol).plan(card, settings.head, identity)
+    seeds = _seeds(settings.seeds, steps.head, steps.seed_matters)
     data = load_task(card, data=settings.data, limit=settings.limit)
     tests = tuple(name for name in _tests(card, settings.splits) if name in data)
     policy = settings.length_policy or card.length.policy
@@ -174,7 +188,7 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "model": model_record(identity).model_dump(exclude={"spec", "control", "pretraining"}),
         "protocol": [settings.protocol, steps.version, steps.resolved],
         "tests": tests,
-        "seeds": settings.seeds,
+        "seeds": seeds,
         "limit": settings.limit,
         "length": [policy, longest],
         **_kept_in_half(identity, settings),
@@ -182,7 +196,19 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "clusters": _clusters(data),
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    return RunPlan(card, data, identity, settings, steps, tests, policy, longest, key)
+    return RunPlan(card, data, identity, settings, steps, tests, seeds, policy, longest, key)
+
+
+def _seeds(asked: tuple[int, ...] | None, head: str, matter: bool) -> tuple[int, ...]:
+    """Return the seeds to train with; a head that is solved needs one, which changes nothing."""
+    if matter:
+        return asked or DEFAULT_SEEDS
+    if asked and len(asked) > 1:
+        warnings.warn(
+            f"the head {head} is solved, not trained: seeds change nothing, and it is solved once",
+            stacklevel=3,
+        )
+    return (0,)
 
 
 def _kept_in_half(identity: Identity, settings: Settings) -> dict[str, str]:

@@ -38,7 +38,7 @@ def path_of(settings: dict[str, Any], record: RunRecord) -> Path:
 
 
 def test_a_record_says_all_it_should(settings: dict[str, Any]):
-    record = run_one(settings, seeds=(0, 1))
+    record = run_one(settings, seeds=(0, 1), head="tape")
     written = json.loads(path_of(settings, record).read_text())
     jsonschema.validate(written, RunRecord.model_json_schema())
     assert record.status == "complete"
@@ -51,6 +51,7 @@ def test_a_record_says_all_it_should(settings: dict[str, Any]):
         "test": 60,
     }
     assert record.protocol.seeds == [0, 1]
+    assert record.protocol.seed_matters
     assert set(record.protocol.selected) == {"stability_score/0", "stability_score/1"}
     assert record.provenance.packages["torch"]
     assert record.resources is not None
@@ -89,8 +90,27 @@ def test_rerun_computes_again_and_gives_the_same_figures(settings: dict[str, Any
     assert again.metrics == first.metrics
 
 
+def test_a_solved_head_is_solved_once_whatever_the_seeds(settings: dict[str, Any]):
+    record = run_one(settings)
+    assert record.protocol.seeds == [0]
+    assert not record.protocol.seed_matters
+    with pytest.warns(UserWarning, match="solved once"):
+        several = run_one(settings, seeds=(3, 4, 5), rerun=True)
+    assert several.run_key == record.run_key
+    assert several.metrics == record.metrics
+    assert all(len(metric.per_seed) == 1 for metric in several.metrics)
+
+
+def test_a_head_that_is_trained_gets_three_seeds_unless_told_otherwise(settings: dict[str, Any]):
+    identity = load_model("onehot").identity
+    trained = settings | {"head": "tape"}
+    assert plan("stability", identity, Settings.of(trained)).seeds == (0, 1, 2)
+    assert plan("stability", identity, Settings.of(trained | {"seeds": (5,)})).seeds == (5,)
+
+
 @pytest.mark.parametrize(
-    "change", [{"seeds": (1,)}, {"limit": 61}, {"head": "tape"}, {"longest": 400}]
+    "change",
+    [{"head": "tape", "seeds": (1,)}, {"limit": 61}, {"head": "tape"}, {"longest": 400}],
 )
 def test_what_can_change_a_figure_changes_the_key(settings: dict[str, Any], change: dict[str, Any]):
     identity = load_model("onehot").identity
@@ -126,6 +146,7 @@ def test_another_order_of_tasks_gives_the_same_figures(settings: dict[str, Any],
 
 
 def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
+    settings["head"] = "tape"
     undisturbed = run_one(settings | {"out": tmp_path / "calm"}, seeds=(0, 1, 2))
 
     class Interrupting(Watch):

@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     "--head",
     shell_complete=completion.heads,
     metavar="NAME",
-    help="'linear', 'tape' (TAPE's own); for contacts also 'fork', 'fork_as_published' (of "
-    "ProteinLM's TAPE fork) and 'megatron' (of its own code). Default: the card's.",
+    help="'linear' (solved: ridge or logistic regression), 'tape' (TAPE's own, trained); for "
+    "residues also 'window' (solved, seven residues); for contacts also 'fork', "
+    "'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its own code). "
+    "Default: the card's.",
 )
 @option(
     "--protocol",
@@ -72,10 +74,9 @@ if TYPE_CHECKING:
 )
 @option(
     "--seeds",
-    default="0",
-    show_default=True,
     metavar="N[,N…]",
-    help="One head is trained for each; figures are means over them.",
+    help="One head is trained for each; figures are means over them. Default: 0,1,2. A head that "
+    "is solved needs none.",
 )
 @option(
     "--limit",
@@ -103,7 +104,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     tasks: tuple[str, ...],
-    seeds: str,
+    seeds: str | None,
     rerun: bool,
     dry_run: bool,
     as_json: bool,
@@ -118,7 +119,7 @@ def command(
     \b
     Examples:
         tape-bench run onehot --data sample
-        tape-bench run onehot -t fluorescence,stability --seeds 0,1,2
+        tape-bench run onehot -t fluorescence,stability --head tape --seeds 0,1
         tape-bench run onehot --data downloads/ --head linear --dry-run
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
@@ -131,7 +132,7 @@ def command(
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
-        | {"seeds": _seeds(seeds)}
+        | {"seeds": None if seeds is None else _seeds(seeds)}
     )
     model_options = {
         name: value
@@ -199,7 +200,7 @@ def _describe(planned: RunPlan, complete: bool) -> str:
             f"  data      {planned.data.source}, {planned.data.status}: {planned.data.reason}",
             f"  records   {counts}",
             f"  protocol  {planned.settings.protocol}: {resolved}",
-            f"  scored    {', '.join(planned.tests)}; seeds {planned.settings.seeds}",
+            f"  scored    {', '.join(planned.tests)}; seeds {planned.seeds}",
             f"  run key   {planned.run_key}",
             f"  record    {planned.path}" + (" (complete: would be reused)" if complete else ""),
         ]

@@ -77,6 +77,7 @@ def test_options_can_come_from_the_environment(run):
         "TAPE_BENCH_RUN_TASK": "stability",
         "TAPE_BENCH_DATA": "sample",
         "TAPE_BENCH_RUN_SEEDS": "3",
+        "TAPE_BENCH_RUN_HEAD": "tape",
         "TAPE_BENCH_RUN_LIMIT": "50",
     }
     output = run("onehot", "--dry-run", "--json", **environment).output
@@ -173,7 +174,7 @@ def test_out_is_obeyed_by_trials(run, tmp_path: Path):
 
 def test_ctrl_c_leaves_nothing_half_written_and_the_run_goes_on(tmp_path: Path):
     command = [sys.executable, "-m", "tape_bench.cli", "run", "onehot", "-t", "stability",
-               "--data", "sample", "--out", str(tmp_path), "--seeds"]  # fmt: skip
+               "--data", "sample", "--head", "tape", "--out", str(tmp_path), "--seeds"]  # fmt: skip
     many = ",".join(map(str, range(40)))
     process = subprocess.Popen(
         [*command, many],
