@@ -84,6 +84,10 @@ def program() -> None:
 
     Every option can also be set by the environment variable that `tape-bench COMMAND --help`
     names, e.g. TAPE_BENCH_RUN_SEEDS.
+
+    \b
+    Completion of names, in bash (or zsh_source, fish_source):
+        eval "$(_TAPE_BENCH_COMPLETE=bash_source tape-bench)"
     """
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tape_bench.cli import completion
 from tape_bench.cli.options import json_option, model_options, option, tell_notes
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="bench")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @option(
     "--lengths",
     metavar="tape|NAME|N",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from tape_bench.cli import completion
 
 if TYPE_CHECKING:
     from tape_bench.models.embedder import Embedder
@@ -67,11 +70,23 @@ def tell_notes(model: Embedder) -> Embedder:
     return model
 
 
+def parse_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Read names that are given one by one, with commas between them, or both."""
+    names: list[str] = []
+    for value in values:
+        # A file whose name holds a comma is one name.
+        names += [value] if Path(value).exists() else re.split(r"\s*,\s*", value.strip())
+    return tuple(name for name in names if name)
+
+
 def data_option(command: Command) -> Command:
     """Add `--data`: where the records are."""
     return option(
         "--data",
         envvar="TAPE_BENCH_DATA",
+        shell_complete=completion.data,
         metavar="PLACE",
         help="A data root, a folder of TAPE tarballs, or 'sample' for the built-in simulated "
         "data. Default: the folder that `tape-bench data fetch` fills.",
@@ -91,6 +106,24 @@ def parse_size(context: click.Context, parameter: click.Parameter, value: str | 
     if not written:
         raise click.BadParameter(f"{value!r} is no size; write e.g. 500MB or 20GB")
     return int(float(written.group(1)) * 1000 ** " KMGT".index(written.group(2).upper() or " "))
+
+
+def fasta_options(command: Command) -> Command:
+    """Add what may be done to the sequences of a FASTA file."""
+    for add in (
+        option(
+            "--strip-stop",
+            is_flag=True,
+            help="Leave out a '*' at the end of a sequence, as translated reading frames have it.",
+        ),
+        option(
+            "--uppercase",
+            is_flag=True,
+            help="Read small letters as capitals, as in soft-masked files.",
+        ),
+    ):
+        command = add(command)
+    return command
 
 
 def compute_options(command: Command) -> Command:
@@ -143,6 +176,7 @@ def model_options(command: Command) -> Command:
             option(
                 "--dtype",
                 envvar="TAPE_BENCH_DTYPE",
+                shell_complete=completion.offer(["float32", "bfloat16", "float16"]),
                 help="Precision: float32, bfloat16 or float16.",
             ),
             option(
@@ -153,6 +187,7 @@ def model_options(command: Command) -> Command:
             option("--layer", type=int, help="Read the state after this layer. Default: the last."),
             option(
                 "--reading",
+                shell_complete=completion.offer(["megatron", "fork"]),
                 help="ProteinLM: 'megatron' as pre-trained (default), or 'fork' as the published "
                 "TAPE fork ran it.",
             ),

@@ -55,8 +55,10 @@ def table_console() -> Console:
     """Return a console as wide as the terminal, as COLUMNS says, or as a table of tasks needs."""
     from rich.console import Console
 
+    from tape_bench.report.layout import console
+
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else PIPE_WIDTH)
+    return console() if known else Console(width=PIPE_WIDTH)
 
 
 @contextmanager

@@ -107,6 +107,11 @@ def assemble(
                 "a model that is loaded already cannot be shared by several processes",
                 fix="name it by its spec",
             )
+        if given := [name for name, value in options.items() if value is not None]:
+            raise UsageError(
+                f"a model that is loaded already takes no {', '.join(given)}",
+                fix="give the options to what loads it, or name the model by its spec",
+            )
         return Crew(check_embedder(model, type(model).__name__))
     loader, _ = registry.model_loader(model)
     if tensor_parallel > 1:

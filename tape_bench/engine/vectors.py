@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tape_bench.data.fasta import read_fasta
+from tape_bench.data.fasta import AS_IT_IS, Cleaning
 from tape_bench.engine.compute import Progress
 from tape_bench.engine.embed import Representations, represent
 from tape_bench.engine.proteins import Proteins, survey
@@ -32,7 +32,12 @@ CHUNK_RESIDUES = 1 << 16
 
 
 def write_vectors(
-    model: Embedder, fasta: Path, out: Path, pool: Pool, progress: Progress | None = None
+    model: Embedder,
+    fasta: Path,
+    out: Path,
+    pool: Pool,
+    progress: Progress | None = None,
+    clean: Cleaning = AS_IT_IS,
 ) -> Proteins:
     """Embed every protein of a FASTA file and write the vectors, in the order of the file.
 
@@ -43,6 +48,7 @@ def write_vectors(
         pool: one vector a residue, or one a protein.
         progress: called with residues done and residues to do, not counting those that an
             interrupted run has left finished.
+        clean: what is done to the sequences as they are read.
 
     Returns:
         What was embedded.
@@ -57,7 +63,7 @@ def write_vectors(
         raise UsageError(
             "the output exists already", where=str(out), fix="remove it, or choose another name"
         )
-    proteins = survey(fasta, model.identity)
+    proteins = survey(fasta, model.identity, clean)
     about = _plan(model, proteins, pool)
     work = out.with_name(out.name + ".work")
     _claim(work, about)
@@ -170,9 +176,7 @@ def _shift(progress: Progress, before: int, total: int, done: int, chunk: int) -
 
 
 def _sequences(proteins: Proteins) -> Iterator[str]:
-    for (id, sequence), known, length in zip(
-        read_fasta(proteins.fasta), proteins.ids, proteins.lengths, strict=True
-    ):
+    for (id, sequence), known, length in zip(proteins, proteins.ids, proteins.lengths, strict=True):
         if id != known or len(sequence) != length:
             raise DataError(
                 "the file changed while it was read", where=str(proteins.fasta), fix="try again"

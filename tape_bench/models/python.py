@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from tape_bench.errors import ModelError
+from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Embedder
 from tape_bench.models.user_code import check_embedder, users_code
 
@@ -17,9 +20,12 @@ from tape_bench.models.user_code import check_embedder, users_code
 def load(argument: str | None, *, dtype: str | None = None, device: str | None = None) -> Embedder:
     """Import `FILE.py:CLASS` or `package.module:CLASS` and make one.
 
-    The class is called without arguments. This runs the user's code, which is the point.
+    The class is called with `device` and `dtype` if they are given and it has parameters of these
+    names, otherwise without arguments. This runs the user's code, which is the point.
 
     Raises:
+        UsageError: a precision, or one of several devices, is asked of a class that does not let
+            itself be told.
         ModelError: the file, the class or one of the two members is missing, or the user's code
             raised an error.
     """
@@ -33,8 +39,10 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
         module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, name):
         raise ModelError(f"there is no class {name!r}", where=place)
-    with users_code(f"the model python:{argument}: making one, without arguments,"):
-        model = getattr(module, name)()
+    make = getattr(module, name)
+    accepted = _accepted(make, name, place, device=device, dtype=dtype)
+    with users_code(f"the model python:{argument}: making one"):
+        model = make(**accepted)
     return check_embedder(model, f"{place}:{name}")
 
 
@@ -53,3 +61,38 @@ def _from_file(place: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _accepted(
+    make: Callable[..., Any], name: str, where: str, **asked: str | None
+) -> dict[str, str]:
+    """Return what the class takes of what is asked, and refuse the rest."""
+    given = {option: value for option, value in asked.items() if value is not None}
+    taken = {option: value for option, value in given.items() if _takes(make, option)}
+    refused = sorted(given.keys() - taken.keys())
+    if "device" in refused and given["device"] == "cpu" and not _has_gpu():
+        # There is no choice: it computes there anyway. So do workers on the parts of a CPU.
+        refused.remove("device")
+    if refused:
+        raise UsageError(
+            f"{name} cannot be told its {' or '.join(refused)}",
+            where=where,
+            fix=f"write def __init__(self, {', '.join(f'{o}=None' for o in refused)}), or leave "
+            f"--{' and --'.join(refused)} out",
+        )
+    return taken
+
+
+def _takes(make: Callable[..., Any], option: str) -> bool:
+    try:
+        inspect.signature(make).bind_partial(**{option: None})
+    except (TypeError, ValueError):  # it has no such parameter, or does not say what it has
+        return False
+    return True
+
+
+def _has_gpu() -> bool:
+    """Tell whether there is a choice of devices at all."""
+    import torch
+
+    return torch.cuda.is_available()

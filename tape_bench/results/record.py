@@ -105,13 +105,17 @@ class ProtocolRecord(_Part):
 
 
 class IntervalRecord(_Part):
-    """Bootstrap interval of one metric, resampling proteins."""
+    """Interval of one metric over the choice of proteins."""
 
     level: float
     low: float
     high: float
     method: str
     draws: int
+    """Bootstrap draws; 0 where the interval is computed without drawing."""
+    n_clusters: int | None = None
+    """Clusters of proteins it rests on, those of one sequence or, where the task's card names a
+    field, of one cluster counting once; null in records that held every protein for its own."""
 
 
 class MetricRecord(_Part):

@@ -127,6 +127,10 @@ def test_the_variables_of_all_verbs_stand_in_the_help():
         (["run", "onehot", "--seeds", "a,b", "--data", "sample"], "whole numbers"),
         (["run", "onehot", "--data", "/nowhere/at/all"], "no such data place"),
         (["run", "onehot", "--nonsense"], "No such option"),
+        (["run", "onehot", "--data", "sample", "--protocol", "finetune"], "only 'probe'"),
+        (["run", "hf:facebook/esm2_t6_8M_UR50D", "--data", "sample"], "docs/models.md"),
+        (["run", "onehot", "--data", "sample", "--dtype", "fp16"], "no option 'dtype'"),
+        (["embed", "vectors.npz", "x.fasta", "-o", "y.npz"], "docs/models.md"),
     ],
 )
 def test_bad_input_is_told_clearly_with_exit_code_2(
@@ -137,6 +141,16 @@ def test_bad_input_is_told_clearly_with_exit_code_2(
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_package_runs_as_a_module_and_knows_its_version():
+    import tape_bench
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tape_bench", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.split()[-1] == tape_bench.__version__
 
 
 def test_no_data_yet_says_what_to_do(tmp_path: Path):
