@@ -11,7 +11,7 @@ TIED = "≈"
 LEGEND = (
     f"{DAGGER} must not be set beside the other figures, for the reason in its footnote.",
     f"{TIED} tied: its interval overlaps the best figure's.",
-    "Intervals are 95 % bootstrap intervals, resampling proteins.",
+    "Intervals are 95 % intervals over proteins; those that belong together count once.",
 )
 
 STANDING = (
