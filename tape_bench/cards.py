@@ -226,6 +226,8 @@ class BaselineRow(_Declared):
     model: str
     figures: dict[str, float]
     note: str = ""
+    measured: dict[str, Measurement] = {}
+    """By task, where this row was measured otherwise than the table's other rows."""
 
 
 class BaselineTable(_Declared):
@@ -246,11 +248,21 @@ class BaselineTable(_Declared):
             f"{row.model}: figure for {task!r}, but [measured.{task}] is missing"
             for row in self.rows
             for task in row.figures
-            if task not in self.measured
+            if task not in self.measured and task not in row.measured
+        ]
+        faults += [
+            f"{row.model}: [rows.measured.{task}] without a figure for {task!r}"
+            for row in self.rows
+            for task in row.measured
+            if task not in row.figures
         ]
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def measurement(self, row: BaselineRow, task: str) -> Measurement:
+        """Return how a row's figure for a task was measured."""
+        return row.measured.get(task) or self.measured[task]
 
 
 def read_task(path: Path) -> TaskCard:

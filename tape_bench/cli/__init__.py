@@ -7,7 +7,12 @@ import sys
 
 import click
 
+from tape_bench.cli.options import EVERYWHERE, name_variables
+from tape_bench.cli.output import accept_any_encoding
 from tape_bench.errors import TapeBenchError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
 
 VERBS = {
     "run": "score a model on tasks",
@@ -41,6 +46,7 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"tape_bench.cli.{name}").command
+        name_variables(command, name)
         return command
 
     def resolve_command(
@@ -58,6 +64,11 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the environment variables that belong to no verb."""
+        with formatter.section("Environment"):
+            formatter.write_dl(list(EVERYWHERE.items()))
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tape-bench")
@@ -71,12 +82,18 @@ def program() -> None:
         tape-bench data fetch
         tape-bench run onehot
 
-    Every option can also be set by the environment variable its help names.
+    Every option can also be set by the environment variable that `tape-bench COMMAND --help`
+    names, e.g. TAPE_BENCH_RUN_SEEDS.
+
+    \b
+    Completion of names, in bash (or zsh_source, fish_source):
+        eval "$(_TAPE_BENCH_COMPLETE=bash_source tape-bench)"
     """
 
 
 def main() -> None:
     """Run the program; turn errors a user can put right into one message and an exit code."""
+    accept_any_encoding()
     try:
         code = program.main(standalone_mode=False)
     except TapeBenchError as error:
@@ -87,7 +104,7 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted: nothing is half-written; the same command goes on", err=True)
-        code = 2
+        code = INTERRUPTED
     except BrokenPipeError:
         # `tape-bench tasks | head`: the reader has gone, which is no fault.
         sys.stderr.close()

@@ -21,7 +21,7 @@ from tape_bench.data.columns import Columns, digest_of_arrays
 from tape_bench.errors import StorageError
 from tape_bench.storage import replace
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when the same records are laid out, or checked, in another way."""
 
 

@@ -16,6 +16,7 @@ from tape_bench.engine.launch import Workers
 from tape_bench.errors import UsageError
 from tape_bench.models import load_model
 from tape_bench.models.embedder import Embedder
+from tape_bench.models.user_code import check_embedder
 
 if TYPE_CHECKING:
     from tape_bench.engine.cache import Cache
@@ -106,7 +107,12 @@ def assemble(
                 "a model that is loaded already cannot be shared by several processes",
                 fix="name it by its spec",
             )
-        return Crew(model)
+        if given := [name for name, value in options.items() if value is not None]:
+            raise UsageError(
+                f"a model that is loaded already takes no {', '.join(given)}",
+                fix="give the options to what loads it, or name the model by its spec",
+            )
+        return Crew(check_embedder(model, type(model).__name__))
     loader, _ = registry.model_loader(model)
     if tensor_parallel > 1:
         registry.check_options(model, loader, {"tensor_parallel": tensor_parallel})

@@ -87,7 +87,8 @@ class Workers:
     @property
     def _threads(self) -> int:
         given = os.environ.get("OMP_NUM_THREADS", "")
-        return int(given) if given.isdecimal() else max(1, cores() // len(self.devices))
+        asked = int(given) if given.isdecimal() else 0
+        return asked or max(1, cores() // len(self.devices))
 
 
 def cores() -> int:

@@ -102,10 +102,11 @@ def compare(
 
 def figures(pair: Pair, every_metric: bool = False) -> list[Change]:
     """List what two records say of the same metrics, without any statistics."""
-    a = pair.a.record
+    a, b = pair.a.record, pair.b.record
     wanted = [(a.task.primary, a.task.headline)]
     if every_metric:
-        wanted += [(metric.id, metric.split) for metric in a.metrics]
+        shared = [metric for metric in a.metrics if b.metric(metric.id, metric.split)]
+        wanted += [(metric.id, metric.split) for metric in shared]
     return [figure(pair, metric, split) for metric, split in dict.fromkeys(wanted)]
 
 
