@@ -8,7 +8,7 @@ import sys
 import click
 
 from tape_bench.cli.options import EVERYWHERE, name_variables
-from tape_bench.cli.output import accept_any_encoding
+from tape_bench.cli.output import accept_any_encoding, warn_as_errors_are_told
 from tape_bench.errors import TapeBenchError
 
 INTERRUPTED = 130
@@ -94,6 +94,7 @@ def program() -> None:
 def main() -> None:
     """Run the program; turn errors a user can put right into one message and an exit code."""
     accept_any_encoding()
+    warn_as_errors_are_told()
     try:
         code = program.main(standalone_mode=False)
     except TapeBenchError as error:
