@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tape_bench.cards import TaskCard
-from tape_bench.engine.crew import Crew, assemble
+from tape_bench.engine.executors.session import Session, assemble
 from tape_bench.engine.stored import stored_as
 from tape_bench.errors import (
     ModelError,
@@ -70,9 +70,9 @@ def evaluate(
         TasksFailedError: some tasks failed; the others were run and recorded before it is raised.
     """
     asked = Settings.of(settings)
-    crew = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
+    session = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
     chosen = [tasks] if isinstance(tasks, str) else list(tasks)
-    outcomes = list(run_tasks(crew, chosen, asked, rerun=rerun, watch=watch))
+    outcomes = list(run_tasks(session, chosen, asked, rerun=rerun, watch=watch))
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
         raise TasksFailedError(
@@ -83,7 +83,7 @@ def evaluate(
 
 
 def run_tasks(
-    crew: Crew,
+    session: Session,
     tasks: Sequence[str | TaskCard],
     settings: Settings,
     *,
@@ -100,7 +100,7 @@ def run_tasks(
     """
     store.check_writable(settings.out)
     watch = watch or Watch()
-    identity = crew.model.identity
+    identity = session.model.identity
     decided = [_decide(task, identity, settings, rerun) for task in tasks or tasks_for(identity)]
     waiting = [planned for planned in decided if isinstance(planned, RunPlan)]
     if not waiting:
@@ -110,16 +110,18 @@ def run_tasks(
     from tape_bench.engine.library import open_library
 
     with open_library(
-        crew,
+        session,
         stored_as(identity, settings.cache_dtype),
         tokens_per_batch=settings.tokens_per_batch,
         limit=settings.cache_limit,
     ) as library:
         watch.begin(identity.name)
         _represent_all(waiting, library, watch)
-        if crew.meet():
+        rest = library.meet()
+        # Of several processes one goes on.
+        if rest is not None:
             for one in decided:
-                yield one if isinstance(one, Outcome) else _run(one, library, rerun, watch)
+                yield one if isinstance(one, Outcome) else _run(one, rest, rerun, watch)
 
 
 def _decide(
@@ -217,7 +219,7 @@ def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
             seconds=seconds,
             residues=fitted.residues,
             residues_per_second=library.rate,
-            recomputed_in_float32=library.recomputed,
+            recomputed_in_float32=library.computed.recomputed,
             peak_memory_bytes=provenance.peak_memory(),
         ),
         provenance=account.model_copy(update={"finished": provenance.now()}),

@@ -113,7 +113,7 @@ def command(
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
-    from tape_bench.engine.crew import assemble
+    from tape_bench.engine.executors.session import assemble
     from tape_bench.evaluate import run_tasks
     from tape_bench.plan import Settings
 
@@ -127,18 +127,20 @@ def command(
         for name, value in options.items()
         if name not in setting_names and value is not None
     }
-    crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
-    tell_notes(crew.model)
+    session = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+    # Of several processes that a launcher has started, the first alone has something to show.
+    leads = session.executor.leads
+    if leads:
+        tell_notes(session.model)
     if dry_run:
-        _print_plans(crew.model, tasks, settings, as_json)
+        if leads:
+            _print_plans(session.model, tasks, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
-    # Of several processes that a launcher has started, the first alone has something to show.
-    leads = crew.world is None or crew.world.rank == 0
     with watching(quiet or not leads) as watch:
         outcomes = []
-        for outcome in run_tasks(crew, tasks, settings, rerun=rerun, watch=watch):
+        for outcome in run_tasks(session, tasks, settings, rerun=rerun, watch=watch):
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:

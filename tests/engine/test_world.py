@@ -23,7 +23,7 @@ def test_groups_of_two_under_torchrun():
     assert [world.data_rank for world in worlds] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [world.writes for world in worlds] == [True, False] * 4
     assert {world.data_size for world in worlds} == {4}
-    assert [world.local_rank for world in worlds] == [0, 1, 2, 3] * 2
+    assert [world.place.local_rank for world in worlds] == [0, 1, 2, 3] * 2
 
 
 def test_srun_is_known_by_its_step():
@@ -34,10 +34,10 @@ def test_srun_is_known_by_its_step():
         "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
     }
     world = World.of(step)
-    assert (world.rank, world.size, world.local_rank, world.local_size) == (5, 8, 1, 4)
+    assert world.place[:4] == (5, 8, 1, 4)
     # Each process sees one GPU then, which is number 0 to it.
     world = World.of({**step, "SLURM_GPUS_PER_TASK": "1"})
-    assert (world.rank, world.size, world.local_rank, world.local_size) == (5, 8, 0, 1)
+    assert world.place[:4] == (5, 8, 0, 1)
 
 
 def test_a_batch_script_is_one_process_whatever_it_was_allotted():
@@ -62,7 +62,7 @@ def test_half_of_the_variables_are_refused():
         ("node3", "node3"),
         ("a1,a2", "a1"),
         ("gpu-[1,5]", "gpu-1"),
-        ("rack[2-3]-n[01-04]", "rack2"),
+        ("rack[2-3]-n[01-04]", "rack2-n01"),
     ],
 )
 def test_slurms_first_node_is_where_processes_meet(nodes: str, first: str):
