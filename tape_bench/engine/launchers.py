@@ -54,14 +54,14 @@ def name_master(environment: MutableMapping[str, str]) -> None:
     """
     if "MASTER_ADDR" not in environment:
         nodes = environment.get("SLURM_STEP_NODELIST") or "localhost"
-        environment["MASTER_ADDR"] = next(host_names(nodes))
+        environment["MASTER_ADDR"] = host_names(nodes)[0]
     if "MASTER_PORT" not in environment:
         # Two steps of a job may share their first node.
         job, step = (_number(environment, f"SLURM_{what}_ID") for what in ("JOB", "STEP"))
         environment["MASTER_PORT"] = str(20_000 + (37 * job + step) % 20_000)
 
 
-def host_names(nodes: str) -> Iterator[str]:
+def host_names(nodes: str) -> list[str]:
     """Write out a list of nodes as `scontrol show hostnames` does.
 
     Args:
@@ -70,6 +70,7 @@ def host_names(nodes: str) -> Iterator[str]:
     Raises:
         UsageError: a bracket or a range is broken.
     """
+    names: list[str] = []
     # Commas within brackets do not part names.
     for name in re.findall(r"(?:[^\[\],]|\[[^\[\]]*\])+|[\[\]]", nodes):
         parts = re.split(r"\[([^\[\]]*)\]", name)
@@ -80,7 +81,8 @@ def host_names(nodes: str) -> Iterator[str]:
         ]
         if "[" in (shown := "".join(parts[::2])) or "]" in shown:
             raise _no_list(nodes)
-        yield from map("".join, itertools.product(*choices))
+        names += map("".join, itertools.product(*choices))
+    return names
 
 
 def _numbers_of(ranges: str, nodes: str) -> Iterator[str]:

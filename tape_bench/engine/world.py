@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -163,8 +164,11 @@ class World:
                 lambda: distributed.monitored_barrier(self.waiting, timeout=PATIENCE)
             )
         except RuntimeError as error:
+            # Only the first process can tell which it is.
+            found = re.search(r"Rank (\d+) failed to pass", str(error))
+            lost = f"process {found[1]} of {self.size} (counted from 0)" if found else "a process"
             raise PeerLostError(
-                f"a process of this run has died: {str(error).splitlines()[0]}",
+                f"{lost} of this run has died",
                 fix="its own message says why; what was computed is kept: run again to go on",
             ) from error
         return [self.store.get(f"brought/{rank}").decode() for rank in range(self.size)]

@@ -62,10 +62,14 @@ def assemble(
                 fix="name it by its spec",
             )
         return Session.of(model)
+    launched = any(name in os.environ for name in LAUNCHED)
+    if launched:
+        # What we tell of another process's end in a line, torch tells in fifty.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     loader, _ = registry.model_loader(model)
     if tensor_parallel > 1:
         registry.check_options(model, loader, {"tensor_parallel": tensor_parallel})
-    if any(name in os.environ for name in LAUNCHED):
+    if launched:
         from tape_bench.engine.world import World
 
         world = World.of(os.environ, tensor_parallel)
