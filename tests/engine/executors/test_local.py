@@ -42,8 +42,8 @@ def alone(spec: str) -> list[np.ndarray]:
     ("devices", "tensor"),
     [
         pytest.param(2, 1, marks=pytest.mark.slow),
-        pytest.param(1, 2, marks=pytest.mark.slow),
-        (2, 2),
+        (1, 2),
+        pytest.param(2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_any_number_of_processes_gives_the_same_values(checkpoint: Path, devices, tensor):
