@@ -58,16 +58,16 @@ class Waiting:
                 where=self._where,
                 fix="see that all processes were started, and that this address can be reached",
             )
-        if self._speaks and waited > self._next_word:
-            self._next_word += 60
-            left = (LIMIT.total_seconds() - waited) / 60
-            print(
-                f"waiting for {missing} at {self._where}; gives up in {left:.0f} minutes, "
-                "Ctrl-C stops it at once",
-                file=sys.stderr,
-                flush=True,
-            )
+        left = (LIMIT.total_seconds() - waited) / 60
+        self.say(lambda: f"{missing} at {self._where}; gives up in {left:.0f} minutes")
         time.sleep(0.05)
+
+    def say(self, for_whom: Callable[[], str]) -> None:
+        """Say for whom this process waits, if it is time to."""
+        if self._speaks and time.monotonic() - self._begun > self._next_word:
+            self._next_word += 60
+            if named := for_whom():
+                print(f"waiting for {named}; Ctrl-C stops at once", file=sys.stderr, flush=True)
 
 
 def meet(place: Place, environment: Mapping[str, str]) -> Store:
@@ -109,15 +109,24 @@ def gather(store: Store, place: Place, waiting: Waiting) -> None:
         PeerLostError: one of them does not.
     """
     store.set(f"here/{place.rank}", "")
-    missing = list(range(place.size))
-    while missing := [rank for rank in missing if not store.check([f"here/{rank}"])]:
-        named = ", ".join(str(rank) for rank in missing[:8]) + (", …" if missing[8:] else "")
-        who = "process" if len(missing) == 1 else f"{len(missing)} processes: ranks"
-        waiting.go_on(f"{who} {named} of {place.size} (counted from 0)")
+    while missing := who_lacks(store, "here", place):
+        waiting.go_on(missing)
 
 
-def interruptibly(do: Callable[[], Result]) -> Result:
+def who_lacks(store: Store, key: str, place: Place) -> str:
+    """Name the processes that have not written a key to the store yet; empty if all have."""
+    lacking = [rank for rank in range(place.size) if not store.check([f"{key}/{rank}"])]
+    named = ", ".join(map(str, lacking[:8])) + (", …" if lacking[8:] else "")
+    who = "process" if len(lacking) == 1 else f"{len(lacking)} processes: ranks"
+    return f"{who} {named} of {place.size} (counted from 0)" if lacking else ""
+
+
+def interruptibly(do: Callable[[], Result], meanwhile: Callable[[], None] = lambda: None) -> Result:
     """Do what waits inside torch, where no signal gets through, so that one does.
+
+    Args:
+        do: what waits.
+        meanwhile: called again and again until it is done.
 
     Raises:
         Exception: whatever `do` raises.
@@ -137,6 +146,7 @@ def interruptibly(do: Callable[[], Result]) -> Result:
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
+        meanwhile()
     if errors:
         raise errors[0]
     return results[0]

@@ -151,17 +151,20 @@ class World:
         distributed.broadcast_object_list(said, first, self.group, torch.device("cpu"))
         return said[0]
 
-    def collect(self, what: str) -> list[str]:
-        """Wait until all processes have come so far, and return what each brings, `[size]`.
+    def collect(self, what: str) -> list[str] | None:
+        """Wait until all processes have come so far; tell the first what each brings, `[size]`.
 
         Raises:
             PeerLostError: one of them has died.
         """
         assert self.store is not None
-        self.store.set(f"brought/{self.rank}", what)
+        store = self.store
+        store.set(f"brought/{self.rank}", what)
+        waiting = meeting.Waiting("", speaks=self.rank == 0)
         try:
             meeting.interruptibly(
-                lambda: distributed.monitored_barrier(self.waiting, timeout=PATIENCE)
+                lambda: distributed.monitored_barrier(self.waiting, timeout=PATIENCE),
+                lambda: waiting.say(lambda: meeting.who_lacks(store, "brought", self.place)),
             )
         except RuntimeError as error:
             # Only the first process can tell which it is.
@@ -171,7 +174,9 @@ class World:
                 f"{lost} of this run has died",
                 fix="its own message says why; what was computed is kept: run again to go on",
             ) from error
-        return [self.store.get(f"brought/{rank}").decode() for rank in range(self.size)]
+        if self.rank > 0:
+            return None
+        return [store.get(f"brought/{rank}").decode() for rank in range(self.size)]
 
 
 def _check_torch() -> None:

@@ -38,7 +38,7 @@ class Ranks:
     def meet(self, computed: Computed) -> tuple[Executor, Computed] | None:
         """Wait for all; the first goes on alone, and knows what all computed."""
         told = self._world.collect(json.dumps(asdict(computed)))
-        if not self.leads:
+        if told is None:
             return None
         # The processes of a group do the same sequences.
         parts = [Computed(**json.loads(part)) for part in told[:: self._world.tensor]]
