@@ -6,6 +6,7 @@ All faults of a file are reported at once, each with the place in the file it be
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -84,6 +85,32 @@ class LengthCard(_Declared):
     longest: int | None = Field(default=None, ge=1)
 
 
+class ClusterCard(_Declared):
+    """What tells which proteins belong together, and so are no independent evidence."""
+
+    field: str
+    """Field of the record whose value names the cluster; data without it have no clusters."""
+    rule: str | None = None
+    """Regular expression that the whole value matches; its one group is the cluster's name."""
+
+    @model_validator(mode="after")
+    def _rule_has_one_group(self) -> Self:
+        try:
+            groups = 1 if self.rule is None else re.compile(self.rule).groups
+        except re.error as error:
+            raise ValueError(f"rule {self.rule!r} is no regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError(f"rule {self.rule!r} needs exactly one group, has {groups}")
+        return self
+
+    def name_of(self, value: str) -> str | None:
+        """Return the name of the cluster, or None where the rule does not match the value."""
+        if self.rule is None:
+            return value
+        matched = re.fullmatch(self.rule, value)
+        return matched[1] if matched else None
+
+
 class SourceCard(_Declared):
     """Where the data comes from and how its files are named."""
 
@@ -118,6 +145,8 @@ class TaskCard(_Declared):
     splits: dict[str, SplitCard]
     metrics: tuple[MetricCard, ...] = Field(min_length=1)
     length: LengthCard
+    cluster: ClusterCard | None = None
+    """Which proteins belong together; None where only identical sequences do."""
     source: SourceCard
     citations: tuple[str, ...] = ()
     """Keys of `tasks/citations.bib`."""
@@ -197,6 +226,8 @@ class BaselineRow(_Declared):
     model: str
     figures: dict[str, float]
     note: str = ""
+    measured: dict[str, Measurement] = {}
+    """By task, where this row was measured otherwise than the table's other rows."""
 
 
 class BaselineTable(_Declared):
@@ -217,11 +248,21 @@ class BaselineTable(_Declared):
             f"{row.model}: figure for {task!r}, but [measured.{task}] is missing"
             for row in self.rows
             for task in row.figures
-            if task not in self.measured
+            if task not in self.measured and task not in row.measured
+        ]
+        faults += [
+            f"{row.model}: [rows.measured.{task}] without a figure for {task!r}"
+            for row in self.rows
+            for task in row.measured
+            if task not in row.figures
         ]
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def measurement(self, row: BaselineRow, task: str) -> Measurement:
+        """Return how a row's figure for a task was measured."""
+        return row.measured.get(task) or self.measured[task]
 
 
 def read_task(path: Path) -> TaskCard:

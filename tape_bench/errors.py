@@ -3,7 +3,8 @@
 ::
 
     TapeBenchError              anything a user can put right                    exit code 2
-    ├── UsageError              an unknown name, an option that makes no sense
+    ├── UsageError              options that make no sense, a value of the wrong kind
+    │   └── UnknownNameError    a name nobody knows; a KeyError too
     ├── CardError               a task card or baseline table with faults (all of them listed)
     ├── DataError               a data file that is missing, broken or not what it says it is
     │   └── DownloadError       no mirror gave the file
@@ -58,6 +59,10 @@ class UsageError(TapeBenchError):
     """An unknown name, or options that make no sense together."""
 
 
+class UnknownNameError(UsageError, KeyError):
+    """A name nobody knows; a KeyError too, so that mappings may raise it."""
+
+
 class CardError(TapeBenchError):
     """A task card or baseline table with faults; the message lists every one."""
 
@@ -100,12 +105,12 @@ class StorageError(TapeBenchError):
     """A full disk, or a folder that cannot be written."""
 
 
-def unknown_name(noun: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_name(noun: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Build the error for a name nobody knows: the nearest names, then all of them."""
     choices = sorted(known)
-    nearest = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    return UsageError(
+    return UnknownNameError(
         f"there is no {noun} named {name!r}",
         fix=f"{hint}known {noun}s: {', '.join(choices) or 'none'}",
     )

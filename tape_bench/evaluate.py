@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tape_bench import places
 from tape_bench.cards import TaskCard
+from tape_bench.data import sources
+from tape_bench.data.opening import SAMPLE
 from tape_bench.engine.executors.session import Session, assemble
 from tape_bench.engine.stored import stored_as
 from tape_bench.errors import (
+    DataError,
     ModelError,
     PeerLostError,
     StorageError,
@@ -24,7 +28,7 @@ from tape_bench.errors import (
     TasksFailedError,
 )
 from tape_bench.models.embedder import Embedder, Identity
-from tape_bench.plan import RunPlan, Settings, plan, tasks_for
+from tape_bench.plan import RunPlan, Settings, cards_of, plan, tasks_for
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
 from tape_bench.storage import replace
@@ -48,7 +52,7 @@ class Outcome:
 
 def evaluate(
     model: str | Embedder,
-    tasks: str | Sequence[str | TaskCard] = (),
+    tasks: str | TaskCard | Sequence[str | TaskCard] = (),
     *,
     rerun: bool = False,
     watch: Watch | None = None,
@@ -67,18 +71,20 @@ def evaluate(
             `seeds`, `limit`, `length_policy`, `longest`, `out`, `devices`, …
 
     Raises:
+        UsageError: an unknown task or setting, or a value that makes no sense.
+        DataError: there are no data of any of these tasks.
         TasksFailedError: some tasks failed; the others were run and recorded before it is raised.
     """
     asked = Settings.of(settings)
+    cards = cards_of(tasks)
     session = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
-    chosen = [tasks] if isinstance(tasks, str) else list(tasks)
-    outcomes = list(run_tasks(session, chosen, asked, rerun=rerun, watch=watch))
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed:
+    outcomes = list(run_tasks(session, cards, asked, rerun=rerun, watch=watch))
+    if failed := faults(outcomes):
+        complete = sum(outcome.error is None for outcome in outcomes)
         raise TasksFailedError(
-            "\n".join(f"{outcome.task} failed: {outcome.error}" for outcome in failed),
-            fix=f"the other tasks ({len(outcomes) - len(failed)}) are complete and recorded",
-        ) from failed[0].error
+            "\n".join(f"{names} failed: {error}" for names, error in failed),
+            fix=f"the other tasks ({complete}) are complete and recorded",
+        ) from failed[0][1]
     return [outcome.record for outcome in outcomes if outcome.record]
 
 
@@ -95,13 +101,22 @@ def run_tasks(
     A task that fails does not stop the others.
 
     Raises:
-        StorageError: the results folder cannot be written, found out before any work.
+        UsageError: an unknown task, found out before any work; and so are the next two.
+        DataError: there are no data of any of these tasks.
+        StorageError: the results folder cannot be written.
         PeerLostError: one of several processes has died.
     """
-    store.check_writable(settings.out)
     watch = watch or Watch()
     identity = session.model.identity
-    decided = [_decide(task, identity, settings, rerun) for task in tasks or tasks_for(identity)]
+    cards = cards_of(tasks or tasks_for(identity))
+    absent = _without_data(cards, settings)
+    store.check_writable(settings.out)
+    decided = [
+        Outcome(card.name, error=absent[card.name])
+        if card.name in absent
+        else _decide(card, identity, settings, rerun)
+        for card in cards
+    ]
     waiting = [planned for planned in decided if isinstance(planned, RunPlan)]
     if not waiting:
         yield from (outcome for outcome in decided if isinstance(outcome, Outcome))
@@ -120,21 +135,44 @@ def run_tasks(
         rest = library.meet()
         # Of several processes one goes on.
         if rest is not None:
-            for one in decided:
-                yield one if isinstance(one, Outcome) else _run(one, rest, rerun, watch)
+            for number, one in enumerate(decided, 1):
+                if isinstance(one, Outcome):
+                    yield one
+                else:
+                    watch.begin(one.card.name, number, len(decided))
+                    yield _run(one, rest, rerun, watch)
+
+
+def faults(outcomes: Sequence[Outcome]) -> list[tuple[str, TapeBenchError]]:
+    """Return what went wrong, an error that several tasks share once: `a, b` and the error."""
+    shared: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.error:
+            shared.setdefault(str(outcome.error), []).append(outcome)
+    return [
+        (", ".join(one.task for one in alike), alike[0].error)
+        for alike in shared.values()
+        if alike[0].error
+    ]
+
+
+def _without_data(cards: Sequence[TaskCard], settings: Settings) -> dict[str, DataError]:
+    if str(settings.data) == SAMPLE:
+        return {}
+    place = places.data() if settings.data is None else places.expand(settings.data)
+    return sources.without_data(cards, place)
 
 
 def _decide(
-    task: str | TaskCard, identity: Identity, settings: Settings, rerun: bool
+    card: TaskCard, identity: Identity, settings: Settings, rerun: bool
 ) -> RunPlan | Outcome:
     """Plan one task; where there is nothing to do, or nothing can be done, say so."""
-    name = task if isinstance(task, str) else task.name
     try:
-        planned = plan(task, identity, settings)
+        planned = plan(card, identity, settings)
         if not rerun and (record := complete_record(planned.path)):
-            return Outcome(planned.card.name, record, planned.path, reused=True)
+            return Outcome(card.name, record, planned.path, reused=True)
     except TapeBenchError as error:
-        return Outcome(name, error=error)
+        return Outcome(card.name, error=error)
     return planned
 
 
@@ -156,7 +194,6 @@ def _represent_all(waiting: Sequence[RunPlan], library: Library, watch: Watch) -
 def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outcome:
     """Run one task and write its record, whole or failed."""
     path, name = planned.path, planned.card.name
-    watch.begin(name)
     try:
         if rerun:
             shutil.rmtree(store.work_path(path), ignore_errors=True)

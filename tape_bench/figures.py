@@ -72,7 +72,7 @@ def _undefined(plan: RunPlan, card: MetricCard, split: str, reason: str) -> Metr
         split=split,
         value=None,
         undefined=reason,
-        per_seed=[None] * len(plan.settings.seeds),
+        per_seed=[None] * len(plan.seeds),
         n=0,
         higher_is_better=find(card.definition, plan.card.kind).higher_is_better,
         primary=_is_primary(plan, card, split),

@@ -51,7 +51,7 @@ def fit(plan: RunPlan, examples: Mapping[str, Split], library: Library, watch: W
         if lacking:
             fitted.absent[target.name] = f"the {lacking[0]} records carry no {target.field}"
             continue
-        for seed in plan.settings.seeds:
+        for seed in plan.seeds:
             if not _resume(work, plan, target.name, seed, fitted):
                 waiting.append((target.name, seed))
     if not waiting:
@@ -96,17 +96,25 @@ def _train(
 ) -> None:
     target = plan.card.target(target_name)
     carrying = {name: split for name, split in examples.items() if split.has(target_name)}
-    phase = f"train {target_name}, seed {seed}"
+    trains = plan.steps.seed_matters
+    which = f" {target_name}" if len(plan.card.targets) > 1 else ""
+    phase = f"train{which}, seed {seed}" if trains else f"solve{which}"
+    unit = "epochs" if trains else "penalties"
+    done, at_most = 0, 0
+    # The first epoch may take long.
+    watch.progress(phase, done, at_most, unit)
+
+    def heard(so_far: int, most: int, loss: float) -> None:
+        nonlocal done, at_most
+        done, at_most = so_far, most
+        watch.progress(phase, so_far, most, unit, f"validation loss {loss:.4g}")
+
     trained = registry.protocol(plan.settings.protocol).train(
-        plan.steps,
-        target,
-        carrying,
-        representations,
-        seed,
-        progress=lambda done, total, loss: watch.progress(
-            phase, done, total, "epochs", f"validation loss {loss:.4g}"
-        ),
+        plan.steps, target, carrying, representations, seed, progress=heard
     )
+    if trains and done < at_most:
+        best = f"best epoch {trained.selected['epoch']} of " if "epoch" in trained.selected else ""
+        watch.close(f"stopped early: {best}{done}, at most {at_most}")
     for name, predictions in trained.predictions.items():
         assert set(predictions.ids) == set(carrying[name].ids), "every example, and no other"
         fitted.predictions.setdefault((target_name, name), {})[seed] = predictions

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tape_bench import places, registry
+from tape_bench import keywords, places, registry
 from tape_bench.cards import LengthPolicy, TaskCard
 from tape_bench.data.examples import Split, TaskData, load_task
 from tape_bench.data.lengths import apply_length_policy
+from tape_bench.data.opening import SAMPLE
 from tape_bench.engine.stored import Stored, kept_on_disk, stored_as
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.embedder import Identity
@@ -25,12 +27,17 @@ from tape_bench.results.record import (
     SplitRecord,
     TaskRecord,
 )
+from tape_bench.scoring import intervals
 from tape_bench.scoring.metrics import find
 
 LEVEL = 0.95
 """Confidence level of every interval."""
 DRAWS = 2000
 """Bootstrap draws of every interval."""
+LARGEST_SEED = 2**32 - 1
+"""Largest seed that every random generator in use takes."""
+DEFAULT_SEEDS = (0, 1, 2)
+"""Of heads that are trained: one seed says nothing about the luck of training."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,16 @@ class Settings:
     """Name of a head; the card's default if None."""
     splits: tuple[str, ...] = ()
     """Test splits to score; all of them if empty."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] | None = None
+    """Seeds of training; if None, 0, 1 and 2 for a head that is trained. One that is solved is
+    the same for every seed and is solved once."""
     limit: int | None = None
     """Use only the first so many records of each split: for trying out, not for figures."""
     length_policy: LengthPolicy | None = None
     longest: int | None = None
     """Longest protein in residues; the model's own limit if None."""
     out: Path = field(default_factory=places.results)
+    """Results root; `of` chooses another for a trial than for a run that counts."""
     cache_dtype: Stored | None = None
     """Precision that representations are kept in; float16 for a model in half precision, and
     float32 for any other, if None."""
@@ -63,6 +73,11 @@ class Settings:
     tensor_parallel: int = 1
     """Processes that compute one network together."""
 
+    @property
+    def is_trial(self) -> bool:
+        """True for a run on simulated data or on part of the records: no figure to publish."""
+        return str(self.data) == SAMPLE or self.limit is not None
+
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
         """Make settings from keywords, None meaning the default.
@@ -71,15 +86,16 @@ class Settings:
             UsageError: an unknown setting, or a value that makes no sense.
         """
         kept = {name: value for name, value in given.items() if value is not None}
-        for name in kept:
-            if name not in cls.__dataclass_fields__:
-                raise unknown_name("setting", name, cls.__dataclass_fields__)
-        for name, convert in (("splits", tuple), ("seeds", tuple), ("out", Path)):
-            if name in kept:
-                kept[name] = convert(kept[name])
-        settings = cls(**kept)
-        if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
+        settings = cls(**keywords.checked(kept, cls))
+        if "out" not in kept and settings.is_trial:
+            settings = replace(settings, out=places.trials())
+        registry.protocol(settings.protocol)
+        seeds = settings.seeds
+        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
             raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
+        for seed in seeds or ():
+            if not 0 <= seed <= LARGEST_SEED:
+                raise UsageError(f"a seed lies between 0 and {LARGEST_SEED}, not at {seed}")
         for name in ("limit", "longest", "tokens_per_batch", "devices", "tensor_parallel"):
             value = getattr(settings, name)
             if value is not None and value < 1:
@@ -99,6 +115,8 @@ class RunPlan:
     """The protocol's own plan: head, pooling, training settings, `resolved` for the record."""
     tests: tuple[str, ...]
     """Test splits to score."""
+    seeds: tuple[int, ...]
+    """One head is trained for each."""
     policy: LengthPolicy
     longest: int | None
     run_key: str
@@ -126,11 +144,16 @@ class RunPlan:
             "protocol": ProtocolRecord(
                 id=self.settings.protocol,
                 version=self.steps.version,
-                given={"head": self.settings.head, "length_policy": self.settings.length_policy},
+                given={
+                    "head": self.settings.head,
+                    "seeds": self.settings.seeds and list(self.settings.seeds),
+                    "length_policy": self.settings.length_policy,
+                },
                 resolved=self.steps.resolved
                 | {"length_policy": self.policy, "longest": self.longest}
                 | _kept_in_half(self.identity, self.settings),
-                seeds=list(self.settings.seeds),
+                seeds=list(self.seeds),
+                seed_matters=self.steps.seed_matters,
             ),
             "limit": self.settings.limit,
             "provenance": provenance.collect([provenance.processor()]),
@@ -153,8 +176,8 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
     for metric in card.metrics:
         find(metric.definition, card.kind)
     steps = registry.protocol(settings.protocol).plan(card, settings.head, identity)
-    place = places.data() if settings.data is None else settings.data
-    data = load_task(card, data=place, limit=settings.limit)
+    seeds = _seeds(settings.seeds, steps.head, steps.seed_matters)
+    data = load_task(card, data=settings.data, limit=settings.limit)
     tests = tuple(name for name in _tests(card, settings.splits) if name in data)
     policy = settings.length_policy or card.length.policy
     limits = (settings.longest, card.length.longest, identity.longest_input)
@@ -165,20 +188,55 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "model": model_record(identity).model_dump(exclude={"spec", "control", "pretraining"}),
         "protocol": [settings.protocol, steps.version, steps.resolved],
         "tests": tests,
-        "seeds": settings.seeds,
+        "seeds": seeds,
         "limit": settings.limit,
         "length": [policy, longest],
         **_kept_in_half(identity, settings),
-        "interval": [LEVEL, DRAWS],
+        "interval": [LEVEL, DRAWS, intervals.VERSION],
+        "clusters": _clusters(data),
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    return RunPlan(card, data, identity, settings, steps, tests, policy, longest, key)
+    return RunPlan(card, data, identity, settings, steps, tests, seeds, policy, longest, key)
+
+
+def _seeds(asked: tuple[int, ...] | None, head: str, matter: bool) -> tuple[int, ...]:
+    """Return the seeds to train with; a head that is solved needs one, which changes nothing."""
+    if matter:
+        return asked or DEFAULT_SEEDS
+    if asked and len(asked) > 1:
+        warnings.warn(
+            f"the head {head} is solved, not trained: seeds change nothing, and it is solved once",
+            stacklevel=3,
+        )
+    return (0,)
 
 
 def _kept_in_half(identity: Identity, settings: Settings) -> dict[str, str]:
     """Say so where representations are rounded on their way to the heads."""
     stored = stored_as(identity, settings.cache_dtype)
     return {"representations": stored} if kept_on_disk(identity) and stored != "float32" else {}
+
+
+def cards_of(tasks: str | TaskCard | Iterable[str | TaskCard]) -> list[TaskCard]:
+    """Return the cards of the tasks named, each once.
+
+    Raises:
+        UsageError: no such task.
+        CardError: a card has faults.
+    """
+    named = [tasks] if isinstance(tasks, str | TaskCard) else tasks
+    cards = [registry.task(task) if isinstance(task, str) else task for task in named]
+    return list({card.digest: card for card in cards}.values())
+
+
+def _clusters(data: TaskData) -> dict[str, str]:
+    """Digest which proteins are said to belong together; the data's own digest leaves it out."""
+    named = {name: split.columns.clusters for name, split in data.items()}
+    return {
+        name: hashlib.sha256(json.dumps(clusters).encode()).hexdigest()
+        for name, clusters in named.items()
+        if clusters is not None
+    }
 
 
 def tasks_for(identity: Identity) -> list[str]:

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from tape_bench import places
+from tape_bench import elsewhere, places
 from tape_bench.cards import BaselineTable, TaskCard, read_baseline, read_task
 from tape_bench.errors import UsageError, unknown_name
 
@@ -55,7 +55,7 @@ MODELS: Mapping[str, ModelEntry] = {
     "random": ModelEntry(
         "tape_bench.models.random:load",
         "random:proteinlm-200m",
-        "control: the same network untrained (or random:CONFIG.json)",
+        "control: the same network untrained (or random:CONFIG.json: `models --help`)",
     ),
     "tape_bert": ModelEntry(
         "tape_bench.models.tape_bert:load",
@@ -68,6 +68,12 @@ MODELS: Mapping[str, ModelEntry] = {
         "your own class with `identity` and `embed` (runs your code)",
     ),
 }
+
+TAPE_NAMES: Mapping[str, str] = {
+    "contact_prediction": "contact",
+    "proteinnet": "contact",
+}
+"""What TAPE's code, and its tarball, call a task that is named otherwise here."""
 
 PROTOCOLS: Mapping[str, str] = {
     "probe": "tape_bench.protocols.probe",
@@ -83,7 +89,7 @@ def task(name: str) -> TaskCard:
     """Return the card of a built-in task, or of a user's own card file.
 
     Args:
-        name: a task name, or the path of a card ending in `.toml`.
+        name: a task name, ours or TAPE's, or the path of a card ending in `.toml`.
 
     Raises:
         UsageError: no such task.
@@ -92,9 +98,10 @@ def task(name: str) -> TaskCard:
     if name.endswith(".toml"):
         return read_task(Path(name))
     paths = _builtin_tasks()
-    if name not in paths:
-        raise unknown_name("task", name, paths)
-    return read_task(paths[name])
+    ours = TAPE_NAMES.get(name, name)
+    if ours not in paths:
+        raise unknown_name("task", name, [*paths, *TAPE_NAMES])
+    return read_task(paths[ours])
 
 
 def baselines() -> list[BaselineTable]:
@@ -127,7 +134,7 @@ def model_loader(spec: str) -> tuple[Callable[..., Any], str | None]:
     family, _, argument = spec.partition(":")
     known = models()
     if family not in known:
-        raise unknown_name("model", family, known)
+        raise elsewhere.model(spec) or unknown_name("model", family, known)
     return resolve(known[family].loader), argument or None
 
 
@@ -147,9 +154,13 @@ def check_options(spec: str, loader: Callable[..., Any], given: Mapping[str, Any
 
 
 def protocol(name: str) -> Any:
-    """Return the module of a protocol."""
+    """Return the module of a protocol.
+
+    Raises:
+        UsageError: no such protocol.
+    """
     if name not in PROTOCOLS:
-        raise unknown_name("protocol", name, PROTOCOLS)
+        raise elsewhere.protocol(name) or unknown_name("protocol", name, PROTOCOLS)
     return importlib.import_module(PROTOCOLS[name])
 
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 
 class Watch:
-    """Hears of a run's progress; this one keeps quiet, the command line's draws bars."""
+    """Hears of a run's progress; this one keeps quiet, the command line's tells people."""
 
-    def begin(self, task: str) -> None:
-        """A task begins."""
+    def begin(self, task: str, number: int = 1, of: int = 1) -> None:
+        """A task begins, the first of one, or the second of five."""
 
     def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
-        """So much of a phase is done; the note says how it goes, e.g. the validation loss."""
+        """So much of a phase is done; the note says how it goes, e.g. the validation loss.
+
+        A phase is over when all is done, when another begins, or when `close` says so. A total of
+        0 means that nobody knows it.
+        """
+
+    def close(self, how: str) -> None:
+        """The phase under way is over before all was done; `how` says why, in words."""
+
+    def end(self, task: str, how: str) -> None:
+        """A task has ended."""

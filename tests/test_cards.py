@@ -111,7 +111,8 @@ def test_every_published_figure_says_how_it_was_measured():
     keys = re.findall(r"@\w+\{(\w+),", registry.citations().read_text())
     for table in registry.baselines():
         assert table.citation in keys
-        for task, measured in table.measured.items():
+        own = [item for row in table.rows for item in row.measured.items()]
+        for task, measured in (*table.measured.items(), *own):
             card = registry.task(task)
             assert measured.split in card.splits
             assert measured.protocol == "finetune"
@@ -122,7 +123,14 @@ def test_every_published_figure_says_how_it_was_measured():
 
 
 def test_no_published_contact_figure_is_called_comparable():
-    assert [table.measured["contact"].comparable for table in registry.baselines()] == [False] * 2
+    measured = [
+        table.measurement(row, "contact")
+        for table in registry.baselines()
+        for row in table.rows
+        if "contact" in row.figures
+    ]
+    assert measured
+    assert not any(one.comparable for one in measured)
 
 
 def test_a_card_of_ones_own_is_read(write):
@@ -168,6 +176,14 @@ def test_all_faults_of_a_card_are_listed_at_once(write):
         (('role = "valid"', 'role = "test"'), "exactly one split of role valid"),
         (("[splits]", "[splits"), "not valid TOML"),
         (('version = "1"', "version = 1"), "version"),
+        (
+            ("[source]", '[cluster]\nfield = "parent"\nrule = "[A-Z]+"\n[source]'),
+            "exactly one group",
+        ),
+        (
+            ("[source]", '[cluster]\nfield = "parent"\nrule = "("\n[source]'),
+            "no regular expression",
+        ),
     ],
 )
 def test_what_does_not_hang_together_is_said(write, change: tuple[str, str], says: str):
@@ -219,3 +235,32 @@ def test_a_figure_nobody_explains_is_a_fault(write):
     """
     with pytest.raises(CardError, match=r"measured\.stability.* is missing"):
         read_baseline(write(table))
+
+
+ROW_OF_ITS_OWN = """
+name = "x"
+title = "X"
+citation = "rao2019tape"
+source = "a paper"
+measured = {}
+[[rows]]
+model = "M"
+figures = { FIGURE = 0.5 }
+[rows.measured.contact]
+metric = "contact.x"
+protocol = "finetune"
+split = "test"
+comparable = false
+reason = "in batches"
+"""
+
+
+def test_a_row_may_say_for_itself_how_it_was_measured(write):
+    table = read_baseline(write(ROW_OF_ITS_OWN.replace("FIGURE", "contact")))
+
+    assert table.measurement(table.rows[0], "contact").metric == "contact.x"
+
+
+def test_a_measurement_without_a_figure_is_a_fault(write):
+    with pytest.raises(CardError, match=r"rows\.measured\.contact.* without a figure"):
+        read_baseline(write(ROW_OF_ITS_OWN.replace("FIGURE", "stability")))

@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tape_bench import evaluate, fitting, load_model
+from tape_bench import evaluate, fitting, load_model, registry
 from tape_bench.engine.executors.session import Session
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.evaluate import run_tasks
@@ -38,7 +38,7 @@ def path_of(settings: dict[str, Any], record: RunRecord) -> Path:
 
 
 def test_a_record_says_all_it_should(settings: dict[str, Any]):
-    record = run_one(settings, seeds=(0, 1))
+    record = run_one(settings, seeds=(0, 1), head="tape")
     written = json.loads(path_of(settings, record).read_text())
     jsonschema.validate(written, RunRecord.model_json_schema())
     assert record.status == "complete"
@@ -51,6 +51,7 @@ def test_a_record_says_all_it_should(settings: dict[str, Any]):
         "test": 60,
     }
     assert record.protocol.seeds == [0, 1]
+    assert record.protocol.seed_matters
     assert set(record.protocol.selected) == {"stability_score/0", "stability_score/1"}
     assert record.provenance.packages["torch"]
     assert record.resources is not None
@@ -89,8 +90,27 @@ def test_rerun_computes_again_and_gives_the_same_figures(settings: dict[str, Any
     assert again.metrics == first.metrics
 
 
+def test_a_solved_head_is_solved_once_whatever_the_seeds(settings: dict[str, Any]):
+    record = run_one(settings)
+    assert record.protocol.seeds == [0]
+    assert not record.protocol.seed_matters
+    with pytest.warns(UserWarning, match="solved once"):
+        several = run_one(settings, seeds=(3, 4, 5), rerun=True)
+    assert several.run_key == record.run_key
+    assert several.metrics == record.metrics
+    assert all(len(metric.per_seed) == 1 for metric in several.metrics)
+
+
+def test_a_head_that_is_trained_gets_three_seeds_unless_told_otherwise(settings: dict[str, Any]):
+    identity = load_model("onehot").identity
+    trained = settings | {"head": "tape"}
+    assert plan("stability", identity, Settings.of(trained)).seeds == (0, 1, 2)
+    assert plan("stability", identity, Settings.of(trained | {"seeds": (5,)})).seeds == (5,)
+
+
 @pytest.mark.parametrize(
-    "change", [{"seeds": (1,)}, {"limit": 61}, {"head": "tape"}, {"longest": 400}]
+    "change",
+    [{"head": "tape", "seeds": (1,)}, {"limit": 61}, {"head": "tape"}, {"longest": 400}],
 )
 def test_what_can_change_a_figure_changes_the_key(settings: dict[str, Any], change: dict[str, Any]):
     identity = load_model("onehot").identity
@@ -98,6 +118,17 @@ def test_what_can_change_a_figure_changes_the_key(settings: dict[str, Any], chan
     other = plan("stability", identity, Settings.of(settings | change))
     assert first.run_key != other.run_key
     assert first.path != other.path
+
+
+def test_who_belongs_together_changes_the_key(settings: dict[str, Any]):
+    identity, card = load_model("onehot").identity, registry.task("stability")
+    assert card.cluster is not None
+    mutants_apart = card.cluster.model_copy(update={"field": "id", "rule": None})
+    keys = {
+        plan(card.model_copy(update={"cluster": one}), identity, Settings.of(settings)).run_key
+        for one in (card.cluster, mutants_apart, None)
+    }
+    assert len(keys) == 3
 
 
 def test_where_the_results_go_does_not_change_the_key(settings: dict[str, Any], tmp_path: Path):
@@ -115,6 +146,7 @@ def test_another_order_of_tasks_gives_the_same_figures(settings: dict[str, Any],
 
 
 def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
+    settings["head"] = "tape"
     undisturbed = run_one(settings | {"out": tmp_path / "calm"}, seeds=(0, 1, 2))
 
     class Interrupting(Watch):
@@ -201,9 +233,56 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]):
         ({"seeds": (1, 1)}, "distinct"),
         ({"limit": 0}, "at least 1"),
         ({"hed": "linear"}, "did you mean head"),
+        ({"seeds": 0}, "seeds is given as 0"),
+        ({"seeds": "0,1"}, "seeds is given as '0,1'"),
+        ({"seeds": (2**32,)}, "between 0 and 4294967295"),
+        ({"seeds": (-1,)}, "between 0 and 4294967295"),
+        ({"limit": "3"}, "limit is given as '3'"),
+        ({"limit": True}, "limit is given as True"),
+        ({"length_policy": "cut"}, "length_policy is given as 'cut'"),
+        ({"protocol": "prob"}, "did you mean probe"),
     ]:
         with pytest.raises(UsageError, match=says):
             evaluate("onehot", "stability", **settings | wrong)
+
+
+def test_settings_may_come_as_lists_ranges_and_arrays(tmp_path: Path):
+    asked = Settings.of({"seeds": np.arange(2), "splits": ["test"], "out": str(tmp_path)})
+    assert (asked.seeds, asked.splits, asked.out) == ((0, 1), ("test",), tmp_path)
+    assert Settings.of({"seeds": range(3)}).seeds == (0, 1, 2)
+
+
+def test_trials_are_kept_apart(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TAPE_BENCH_OUT")
+    for given in ({"data": "sample"}, {"data": Path("sample")}, {"limit": 5}):
+        assert Settings.of(given).out == Path("trials")
+    assert Settings.of({}).out == Path("results")
+    monkeypatch.setenv("TAPE_BENCH_OUT", "/kept/here")
+    assert Settings.of({"limit": 5}).out == Path("/kept/here")
+
+
+def test_an_unknown_task_is_found_before_anything_runs(settings: dict[str, Any]):
+    with pytest.raises(UsageError, match="did you mean stability"):
+        evaluate("onehot", ["fluorescence", "stabilty"], **settings)
+    assert not settings["out"].exists()
+
+
+def test_a_task_may_be_a_card_and_counts_once(settings: dict[str, Any]):
+    card = registry.task("stability")
+    assert len(evaluate("onehot", card, **settings)) == 1
+    assert len(evaluate("onehot", [card, "stability"], **settings)) == 1
+
+
+def test_an_error_that_tasks_share_is_told_once(settings: dict[str, Any], tmp_path: Path):
+    (tmp_path / "data" / "stability").mkdir(parents=True)
+    with pytest.raises(TasksFailedError) as caught:
+        evaluate("onehot", **settings | {"data": tmp_path / "data"})
+    assert str(caught.value).count("no data for the tasks") == 1
+
+
+def test_a_loaded_model_takes_no_options(settings: dict[str, Any]):
+    with pytest.raises(UsageError, match="loaded already"):
+        evaluate(load_model("onehot"), "stability", model_options={"device": "cpu"}, **settings)
 
 
 def test_a_control_is_not_run_where_it_makes_no_sense(settings: dict[str, Any]):

@@ -36,6 +36,21 @@ def test_unknown_names_are_answered_with_near_ones():
         registry.protocol("prob")
 
 
+@pytest.mark.parametrize("name", ["contact_prediction", "proteinnet"])
+def test_tapes_own_names_of_tasks_are_known(name: str):
+    assert registry.task(name).name == "contact"
+
+
+def test_every_task_of_tapes_code_has_a_card():
+    import tape.datasets  # noqa: F401  # registers them
+    from tape.registry import registry as theirs
+
+    supervised = set(theirs.task_name_mapping) - {
+        "embed", "masked_language_modeling", "language_modeling", "trrosetta"
+    }  # fmt: skip
+    assert {registry.task(name).name for name in supervised} == set(registry.task_names())
+
+
 def test_every_listed_model_family_has_a_loader():
     for family in registry.MODELS:
         loader, argument = registry.model_loader(f"{family}:some/path:with-colon")

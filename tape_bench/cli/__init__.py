@@ -8,6 +8,8 @@ import sys
 import click
 
 from tape_bench.cli import stopping
+from tape_bench.cli.options import EVERYWHERE, name_variables
+from tape_bench.cli.output import accept_any_encoding
 from tape_bench.engine import launchers, telling
 from tape_bench.errors import TapeBenchError
 
@@ -43,6 +45,7 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"tape_bench.cli.{name}").command
+        name_variables(command, name)
         return command
 
     def resolve_command(
@@ -60,6 +63,11 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the environment variables that belong to no verb."""
+        with formatter.section("Environment"):
+            formatter.write_dl(list(EVERYWHERE.items()))
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tape-bench")
@@ -73,13 +81,19 @@ def program() -> None:
         tape-bench data fetch
         tape-bench run onehot
 
-    Every option can also be set by the environment variable its help names.
+    Every option can also be set by the environment variable that `tape-bench COMMAND --help`
+    names, e.g. TAPE_BENCH_RUN_SEEDS.
+
+    \b
+    Completion of names, in bash (or zsh_source, fish_source):
+        eval "$(_TAPE_BENCH_COMPLETE=bash_source tape-bench)"
     """
 
 
 def main() -> None:
     """Run the program; turn errors a user can put right into one message and an exit code."""
     stopping.heed_termination()
+    accept_any_encoding()
     try:
         code = program.main(standalone_mode=False)
     except TapeBenchError as error:

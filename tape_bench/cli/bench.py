@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tape_bench.cli import completion
 from tape_bench.cli.options import json_option, model_options, option, tell_notes
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="bench")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @option(
     "--lengths",
     metavar="tape|NAME|N",
@@ -64,6 +65,7 @@ def command(
         tape-bench bench random:proteinlm-200m --dtype bfloat16 --lengths 512 --json
     """
     from tape_bench import places
+    from tape_bench.cli.output import aside
     from tape_bench.cli.progress import watching
     from tape_bench.engine import workload
     from tape_bench.engine.cache_rates import cache_rates
@@ -80,7 +82,8 @@ def command(
         raise UsageError("--proteins and --seconds exclude each other", fix="leave one of them out")
     typical = workload.lengths(500, lengths)
     started = time.perf_counter()
-    session = assemble(model, options, devices)
+    with aside():
+        session = assemble(model, options, devices)
     embedder = tell_notes(session.model)
     network = network_of(embedder)
     loading = time.perf_counter() - started

@@ -85,10 +85,9 @@ def verify(as_json: bool) -> None:
 
 
 def _print_table(held: list[Holding]) -> None:
-    import sys
-
-    from rich.console import Console
     from rich.table import Table
+
+    from tape_bench.cli.output import table_console
 
     table = Table(box=None)
     for name in ("model", "computed in", "kept in"):
@@ -100,8 +99,7 @@ def _print_table(held: list[Holding]) -> None:
         labels = (holding.name, holding.dtype, holding.stored)
         table.add_row(*labels, f"{holding.entries:,}", _bytes(holding.size), used)
     if held:
-        # A file or a pipe has no width of its own.
-        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        table_console().print(table)
 
 
 def _as_dict(holding: Holding) -> dict[str, object]:

@@ -31,7 +31,7 @@ from tape_bench.cli.options import option
     "--paired",
     is_flag=True,
     help="Let a drop pass that chance could make: the interval of the change, paired by "
-    "protein, must lie below zero as a whole.",
+    "protein, must lie below zero as a whole. Heads that are trained need several seeds.",
 )
 @option(
     "--level",
@@ -73,7 +73,8 @@ def command(
         1  regression: worse by more than the tolerance
         2  usage
         3  not comparable: other data, protocol or metric, or a record edited by hand
-        4  missing or incomplete: a reference record has no complete counterpart
+        4  cannot be told: a reference record has no complete counterpart, or (--paired) the
+           luck of training is unknown
 
     \b
     Examples:

@@ -33,96 +33,132 @@ if TYPE_CHECKING:
 @click.option(
     "--anyway", is_flag=True, help="Compare what is not comparable, too; the output says so."
 )
+@click.option(
+    "--data",
+    metavar="WHICH",
+    help="Only records on this data: official, partial, other, sample, or how its digest begins.",
+)
+@click.option("--seeds", metavar="N[,N…]", help="Only records of runs with these seeds.")
+@click.option(
+    "--latest", is_flag=True, help="Of several records of a task and model, only the newest."
+)
 @json_option
-def command(a: Path, b: Path, every_metric: bool, draws: int, anyway: bool, as_json: bool) -> None:
+def command(
+    a: Path,
+    b: Path,
+    every_metric: bool,
+    draws: int,
+    anyway: bool,
+    data: str | None,
+    seeds: str | None,
+    latest: bool,
+    as_json: bool,
+) -> None:
     """Compare the records of run B with those of run A: files, or folders of records.
 
     Differences are B less A. Intervals are paired by protein, and take in how much the figures
     vary from seed to seed where there are several; p-values come from swapping the two systems'
     predictions protein by protein, adjusted for the number of comparisons (Holm).
 
+    What pairs up is compared, like with like; what does not is listed with the reason. Trials
+    (simulated data, --limit) are left out where there are real runs.
+
     \b
     Examples:
         tape-bench compare results/onehot results/proteinlm-200m
         tape-bench compare old/ new/ --every-metric
+        tape-bench compare results/onehot results/mine --data official --seeds 0,1,2
     """  # fmt: skip
     from tape_bench.errors import RecordError
-    from tape_bench.report import compare, gather, pairing
+    from tape_bench.report import choosing, compare, gather, pairing
 
     sides = [gather.gather((place,)) for place in (a, b)]
     for warning in (line for side in sides for line in gather.warnings(side)):
         click.echo(f"note: {warning}", err=True)
-    paired = pairing.pair(
-        *([f for f in side.filed if f.record.status == "complete"] for side in sides)
-    )
-    if not paired.pairs:
-        raise RecordError(
-            "no task has a complete record on both sides",
-            where=f"{a} and {b}",
-            fix="`tape-bench run` both models on the same tasks first",
+    wanted = _numbers(seeds)
+    paired = pairing.match(
+        *(
+            choosing.chosen(
+                [f for f in side.filed if f.record.status == "complete"],
+                data=data,
+                seeds=wanted,
+                latest=latest,
+            )
+            for side in sides
         )
-    changes = compare.compare(paired.pairs, every_metric=every_metric, anyway=anyway, draws=draws)
-    alone = [
-        f"{filed.record.task.id} of {filed.record.model.name} stands on one side only"
-        for filed in (*paired.only_a, *paired.only_b)
-    ]
+    )
+    pairs, aside = pairing.to_compare(paired, anyway=anyway, trials=data is not None)
+    if not pairs:
+        raise RecordError(
+            "\n  ".join(["no records of the two sides pair up", *aside]),
+            where=f"{a} and {b}",
+            fix="`tape-bench run` both models on the same tasks, or choose with --data, --seeds "
+            "and --latest",
+        )
+    changes = compare.compare(pairs, every_metric=every_metric, anyway=anyway, draws=draws)
     if as_json:
         shown = [dataclasses.asdict(c) | {"in_words": compare.in_words(c)} for c in changes]
         click.echo(json.dumps(shown, indent=1))
+        for line in aside:
+            click.echo(f"note: {line}", err=True)
     else:
-        _print(changes, alone)
+        _print(changes, aside, (a, b))
 
 
-def _print(changes: list[Change], alone: list[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _numbers(seeds: str | None) -> tuple[int, ...] | None:
+    if seeds is None:
+        return None
+    try:
+        return tuple(int(part) for part in seeds.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{seeds!r}: write whole numbers, e.g. 0,1,2", param_hint="--seeds"
+        ) from None
 
+
+def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -> None:
     from tape_bench.report.compare import in_words
+    from tape_bench.report.layout import Field, console, listing, say
     from tape_bench.report.wording import DASH, number, plain
 
     def shown(value: float | None, sign: str = "") -> str:
         return DASH if value is None else number(value, 3, sign)
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for title in ("task", "metric", "split"):
-        table.add_column(title, overflow="fold")
-    for title in ("A", "B", "B − A", "95 % interval", "p", "p (Holm)", "n"):
-        table.add_column(title, justify="right", overflow="fold")
+    def models(change: Change) -> str:
+        a, b = change.model_a, change.model_b
+        return a if a == b else f"{a} → {b}"
+
+    out = console()
+    several = len({models(change) for change in changes}) > 1
+    sides = places if several else (changes[0].model_a, changes[0].model_b)
+    for side, name in zip("AB", sides, strict=True):
+        say(out, f"{side}: {plain(str(name))}", "bold")
+    names = ["task", *(["model"] if several else []), "metric", "split"]
+    figures = ("A", "B", "B − A", "95 % interval", "p", "p (Holm)", "n")
+    rows = []
     for change in changes:
-        interval = (
-            f"{shown(change.low, '+')} to {shown(change.high, '+')}"
-            if change.low is not None
-            else DASH
+        interval = f"{shown(change.low, '+')} to {shown(change.high, '+')}"
+        rows.append(
+            [
+                change.task,
+                *([models(change)] if several else []),
+                change.label,
+                change.split,
+                shown(change.a),
+                shown(change.b),
+                shown(change.difference, "+"),
+                interval if change.low is not None else DASH,
+                DASH if change.p is None else f"{change.p:.2g}",
+                DASH if change.p_holm is None else f"{change.p_holm:.2g}",
+                str(change.n or DASH),
+            ]
         )
-        table.add_row(
-            Text(plain(change.task)),
-            Text(plain(change.label)),
-            Text(plain(change.split)),
-            shown(change.a),
-            shown(change.b),
-            shown(change.difference, "+"),
-            interval,
-            DASH if change.p is None else f"{change.p:.2g}",
-            DASH if change.p_holm is None else f"{change.p_holm:.2g}",
-            str(change.n or DASH),
-        )
-    console = Console()
-    first = changes[0]
-    console.print(Text(f"A: {plain(first.model_a)}   B: {plain(first.model_b)}", style="bold"))
-    console.print(table)
+    fields = [*(Field(name) for name in names), *(Field(name, number=True) for name in figures)]
+    listing(out, fields, rows, named=len(names))
     for change in changes:
-        console.print(Text(f"{plain(change.task)}, {plain(change.label)}: {in_words(change)}"))
+        whose = f" of {models(change)}" if several else ""
+        say(out, plain(f"{change.task}{whose}, {change.label}: {in_words(change)}"))
         for doubt in change.doubts:
-            console.print(Text(f"  NOT COMPARABLE, compared as asked: {doubt}", style="bold red"))
-    if any(change.low is not None and not change.luck_included for change in changes):
-        console.print(
-            Text(
-                "note: with one seed, intervals are over proteins only; "
-                "run several (--seeds 0,1,2) to take in the luck of training",
-                style="yellow",
-            )
-        )
-    for line in alone:
-        console.print(Text(f"note: {plain(line)}", style="yellow"))
+            say(out, f"  NOT COMPARABLE, compared as asked: {plain(doubt)}", "bold red")
+    for line in aside:
+        say(out, f"note: {plain(line)}", "yellow")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +12,19 @@ import click
 
 from tape_bench import places, registry
 from tape_bench.cards import TaskCard
-from tape_bench.cli.options import json_option, option
+from tape_bench.cli import completion
+from tape_bench.cli.options import data_option, json_option, option, parse_names
+from tape_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from tape_bench.data.inventory import TaskInventory
-    from tape_bench.data.transfer import Progress
 
+task_names = click.argument(
+    "tasks", nargs=-1, metavar="[TASK]…", callback=parse_names, shell_complete=completion.tasks
+)
 data_root = option(
-    "--data", type=click.Path(path_type=Path), metavar="PLACE",
-    help="A data root or folder of tarballs. Default: the user's data folder.",
+    "--data", envvar="TAPE_BENCH_DATA", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="The data root to fill. Default: TAPE_BENCH_DATA, or the user's data folder.",
 )  # fmt: skip
 
 
@@ -35,7 +38,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("tasks", nargs=-1, metavar="[TASK]…")
+@task_names
 @option(
     "--mirror",
     "mirrors",
@@ -56,15 +59,28 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
         tape-bench data fetch
         tape-bench data fetch stability --mirror https://example.org/tape --mirror ~/downloads
     """  # fmt: skip
+    from tape_bench.cli.progress import watching
     from tape_bench.data import download
     from tape_bench.errors import TapeBenchError, TasksFailedError
 
     root = data or places.data()
+    if str(root) == "sample":
+        raise UsageError(
+            "the built-in sample need not be fetched",
+            fix="use it: --data sample; or give the folder to fetch TAPE's data into",
+        )
     failures = []
-    for card in _cards(tasks):
+    cards = _cards(tasks)
+    for number, card in enumerate(cards, 1):
         try:
-            with _bar(card.name, quiet) as progress:
-                fetched = download.fetch(card, mirrors, root, progress)
+            with watching(quiet) as watch:
+                watch.begin(card.name, number, len(cards))
+                fetched = download.fetch(
+                    card,
+                    mirrors,
+                    root,
+                    lambda done, total: watch.progress("download", done, total or 0, "bytes"),
+                )
         except TapeBenchError as error:
             failures.append(str(error))
         else:
@@ -75,44 +91,66 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
 
 
 @command.command()
-@click.argument("tasks", nargs=-1, metavar="[TASK]…")
-@data_root
+@task_names
+@data_option
 @json_option
-def verify(tasks: tuple[str, ...], data: Path | None, as_json: bool) -> None:
-    """Read and check every record again; exit with 2 if anything is wrong."""
+def verify(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
+    """Read and check every record again; exit with 2 if anything is wrong or missing."""
     from tape_bench.data import inventory
 
-    found = inventory.verify(_cards(tasks), data or places.data())
-    _print(found, as_json)
+    place = data or places.data()
+    found = inventory.verify(_cards(tasks), place)
+    _print(found, place, as_json)
     if any(task.faults or task.status is None for task in found):
         raise SystemExit(2)
 
 
 @command.command()
-@click.argument("tasks", nargs=-1, metavar="[TASK]…")
-@data_root
+@task_names
+@data_option
 @json_option
-def status(tasks: tuple[str, ...], data: Path | None, as_json: bool) -> None:
+def status(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
     """List what is there, beside the record counts of TAPE's own files.
 
     \b
     official  TAPE's own records, shown by a digest
     partial   no split larger than TAPE's, none under half of it
     other     anything else: a figure on it is not a TAPE figure
+    simulated the built-in sample
+    
+    Exits with 2 where there is nothing at all.
     """
     from tape_bench.data import inventory
 
-    _print(inventory.status(_cards(tasks), data or places.data()), as_json)
+    place = data or places.data()
+    _print(inventory.status(_cards(tasks), place), place, as_json)
 
 
 def _cards(tasks: Sequence[str]) -> list[TaskCard]:
     return [registry.task(name) for name in tasks or registry.task_names()]
 
 
-def _print(found: Sequence[TaskInventory], as_json: bool) -> None:
+def _print(found: Sequence[TaskInventory], place: str | Path, as_json: bool) -> None:
+    """Print what was found; where that is nothing, say where it was looked for.
+
+    Raises:
+        DataError: there is nothing of any task.
+    """
+    nothing = all(task.source is None for task in found)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(task) for task in found], indent=1))
-        return
+    elif not nothing:
+        click.echo(place)
+        _list(found)
+    if nothing:
+        raise DataError(
+            f"no data of {', '.join(task.task for task in found)}",
+            where=str(place),
+            fix="run `tape-bench data fetch`, or say where they are: --data",
+        )
+
+
+def _list(found: Sequence[TaskInventory]) -> None:
     for task in found:
         click.echo(f"{click.style(task.task, bold=True)}: {task.status or '!'}: {task.reason}")
         for split in task.splits:
@@ -122,34 +160,3 @@ def _print(found: Sequence[TaskInventory], as_json: bool) -> None:
             )
         for fault in task.faults:
             click.echo(f"  ! {fault}")
-
-
-@contextmanager
-def _bar(name: str, quiet: bool) -> Iterator[Progress | None]:
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bars:
-        bar = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)

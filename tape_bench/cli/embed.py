@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tape_bench.cli.options import load, model_options, option
+from tape_bench.cli import completion
+from tape_bench.cli.options import fasta_options, load, model_options, option
 
 if TYPE_CHECKING:
     from tape_bench.models.embedder import Pool
 
 
 @click.command(name="embed")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.argument("fasta", type=click.Path(path_type=Path))
 @option(
     "-o",
@@ -31,9 +32,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="One vector a protein (mean over residues, or the model's first token), or one a residue.",
 )
+@fasta_options
 @model_options
 @option("--quiet", is_flag=True, help="No progress bar and no summary; only errors.")
-def command(model: str, fasta: Path, output: Path, pool: Pool, quiet: bool, **options: Any) -> None:
+def command(
+    model: str,
+    fasta: Path,
+    output: Path,
+    pool: Pool,
+    uppercase: bool,
+    strip_stop: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Write the vectors MODEL gives the proteins of a FASTA file.
 
     The order of the file is kept. Nothing is held in memory but a chunk of proteins. An
@@ -60,6 +71,7 @@ def command(model: str, fasta: Path, output: Path, pool: Pool, quiet: bool, **op
         vectors[f["offsets"][i]:f["offsets"][i + 1]]
     """
     from tape_bench.cli.progress import watching
+    from tape_bench.data.fasta import Cleaning
     from tape_bench.engine.vectors import write_vectors
 
     embedder = load(model, options)
@@ -71,6 +83,7 @@ def command(model: str, fasta: Path, output: Path, pool: Pool, quiet: bool, **op
             output,
             pool,
             lambda done, total: watch.progress("embed", done, total, "residues"),
+            Cleaning(uppercase, strip_stop),
         )
     if not quiet:
         click.echo(f"{output}: {len(proteins.ids):,} proteins, {proteins.residues:,} residues")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Draw it, too: .png or .svg.",
+    help="Draw it, too: .png, .svg or .pdf.",
 )
 @json_option
 def command(
@@ -50,15 +50,17 @@ def command(
     from tape_bench import places, registry
     from tape_bench.errors import RecordError, UsageError, unknown_name
     from tape_bench.report import gather, history
-    from tape_bench.report.plots import save
+    from tape_bench.report.plots import FORMATS, save
 
     card = registry.task(task)
     if metric and metric not in {known.id for known in card.metrics}:
         raise unknown_name("metric", metric, [known.id for known in card.metrics])
     if split and split not in card.splits:
         raise unknown_name("split", split, card.splits)
-    if plot and plot.suffix not in (".png", ".svg"):
-        raise UsageError(f"cannot draw {plot.suffix or plot.name} files", fix="use .png or .svg")
+    if plot and plot.suffix[1:] not in FORMATS:
+        raise UsageError(
+            f"cannot draw {plot.suffix or plot.name} files", fix="use .png, .svg or .pdf"
+        )
     found = gather.gather(records or (places.results(),))
     for warning in gather.warnings(found):
         click.echo(f"note: {warning}", err=True)
@@ -83,34 +85,32 @@ def command(
 
 
 def _print(entries: list[Entry]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from tape_bench.report.wording import DASH, number, plain
+    from tape_bench.report.layout import Field, console, listing, say
+    from tape_bench.report.wording import DASH, number
 
     def shown(value: float | None, sign: str = "") -> str:
         return DASH if value is None else number(value, 3, sign)
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for title in ("started", "version", "commit", "protocol", "data"):
-        table.add_column(title, overflow="fold")
-    for title in ("value", "95 % interval", "change"):
-        table.add_column(title, justify="right")
-    table.add_column("", overflow="fold")
-    for entry in entries:
-        commit = (entry.commit or DASH)[:7] + ("*" if entry.dirty else "")
-        interval = DASH if entry.low is None else f"{shown(entry.low)} – {shown(entry.high)}"
-        table.add_row(
-            *(Text(plain(t)) for t in (entry.started, entry.version, commit)),
-            *(Text(plain(t)) for t in (entry.protocol, entry.data)),
+    fields = [
+        Field("what changed", words=True),
+        Field("value", number=True),
+        Field("95 % interval", number=True),
+        Field("change", number=True),
+        Field("started"),
+        Field("", words=True),
+    ]
+    rows = [
+        [
+            ", ".join(entry.changed),
             shown(entry.value),
-            interval,
+            DASH if entry.low is None else f"{shown(entry.low)} – {shown(entry.high)}",
             shown(entry.change, "+"),
-            Text(plain(entry.remark or "")),
-        )
-    console = Console()
-    console.print(table)
+            entry.started[:16].replace("T", " "),
+            entry.remark or "",
+        ]
+        for entry in entries
+    ]
+    out = console()
+    listing(out, fields, rows)
     if any(entry.dirty for entry in entries):
-        console.print(Text("* the checkout had changes that were not committed", style="dim"))
+        say(out, "* the checkout had changes that were not committed", "dim")

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from tape_bench import registry
-from tape_bench.cli.options import json_option, model_options
+from tape_bench.cli import completion
+from tape_bench.cli.options import json_option, load, model_options
 
 
 @click.command(name="models")
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, shell_complete=completion.models)
 @model_options
 @json_option
 def command(spec: str | None, as_json: bool, **options: Any) -> None:
@@ -23,17 +24,19 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
     Examples:
         tape-bench models
         tape-bench models onehot
+
+    \b
+    The shape of an untrained network, random:CONFIG.json, is a file such as:
+        {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4,
+         "max_position_embeddings": 512, "layer_norm_eps": 1e-12, "hidden_act": "gelu_new"}
     """
     if spec:
-        from tape_bench.models import load_model
-
-        identity = dataclasses.asdict(load_model(spec, **options).identity)
+        identity = dataclasses.asdict(load(spec, options).identity)
         if as_json:
             click.echo(json.dumps(identity, indent=1))
         else:
             for name, value in identity.items():
-                shown = "unknown" if name == "pretraining" and value is None else value
-                click.echo(f"{name:16} {shown}")
+                click.echo(f"{name.replace('_', ' '):16} {_in_words(name, value)}")
         return
     families = registry.models()
     if as_json:
@@ -42,3 +45,31 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
     width = max(len(entry.usage) for entry in families.values())
     for entry in families.values():
         click.echo(f"{entry.usage:{width}}  {entry.summary}")
+
+
+UNSAID = {
+    "weights_digest": "none",
+    "longest_input": "any length",
+    "pretraining": "unknown",
+    "layer": "the last",
+    "kinds": "all",
+    "only_head": "any",
+}
+"""What it means where an identity says nothing."""
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None:
+        return UNSAID.get(name, "none")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        parts = [
+            f"{part.replace('_', ' ')} {_in_words(part, held)}" for part, held in value.items()
+        ]
+        return ", ".join(parts) or "as it is"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "none at all"
+    return str(value)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from tape_bench.cli import completion
 
 if TYPE_CHECKING:
     from tape_bench.models.embedder import Embedder
@@ -14,20 +18,49 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+EVERYWHERE = {
+    "TAPE_BENCH_DATA": "where the records are (--data)",
+    "TAPE_BENCH_OUT": "where run records go, and are looked for (--out)",
+    "TAPE_BENCH_CACHE": "where models' representations are kept",
+    "TAPE_BENCH_DEVICE": "where networks run, e.g. cuda:0 (--device)",
+    "TAPE_BENCH_DTYPE": "their precision (--dtype)",
+    "TAPE_BENCH_KERNELS": "auto, fused or reference",
+}
+"""Variables that mean the same to every verb; all others carry the name of their verb."""
+
+
 def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """Declare an option that can also be set as `TAPE_BENCH_<NAME>`."""
-    long = next(name for name in names if name.startswith("--"))
-    variable = "TAPE_BENCH_" + long.split("/")[0].removeprefix("--").replace("-", "_").upper()
-    settings.setdefault("envvar", variable)
-    settings.setdefault("show_envvar", True)
-    return click.option(*names, **settings)
+    """Declare an option that an environment variable can set, too.
+
+    It is `TAPE_BENCH_<VERB>_<OPTION>`, unless `envvar` names one of `EVERYWHERE`: what two verbs
+    call alike need not mean the same, as `report --format` and `plot --format`.
+    """
+    return click.option(*names, show_envvar=True, **settings)
+
+
+def name_variables(command: click.Command, verb: str) -> None:
+    """Name the variables of a verb's options after the verb; tell of those that lack its name."""
+    if isinstance(command, click.Group):
+        for name, sub in command.commands.items():
+            name_variables(sub, f"{verb}_{name}")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.show_envvar:
+            long = next(name for name in parameter.opts if name.startswith("--"))
+            name = long.removeprefix("--").replace("-", "_").upper()
+            own, nobodys = f"TAPE_BENCH_{verb.upper()}_{name}", f"TAPE_BENCH_{name}"
+            parameter.envvar = parameter.envvar or own
+            if nobodys in os.environ and nobodys not in EVERYWHERE:
+                click.echo(f"note: nothing reads {nobodys}; write {own}", err=True)
 
 
 def load(spec: str, options: Mapping[str, Any]) -> Embedder:
     """Load the model a user named, and tell what its loader has to say."""
+    from tape_bench.cli.output import aside
     from tape_bench.models import load_model
 
-    return tell_notes(load_model(spec, **options))
+    with aside():
+        model = load_model(spec, **options)
+    return tell_notes(model)
 
 
 def tell_notes(model: Embedder) -> Embedder:
@@ -37,10 +70,23 @@ def tell_notes(model: Embedder) -> Embedder:
     return model
 
 
+def parse_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Read names that are given one by one, with commas between them, or both."""
+    names: list[str] = []
+    for value in values:
+        # A file whose name holds a comma is one name.
+        names += [value] if Path(value).exists() else re.split(r"\s*,\s*", value.strip())
+    return tuple(name for name in names if name)
+
+
 def data_option(command: Command) -> Command:
     """Add `--data`: where the records are."""
     return option(
         "--data",
+        envvar="TAPE_BENCH_DATA",
+        shell_complete=completion.data,
         metavar="PLACE",
         help="A data root, a folder of TAPE tarballs, or 'sample' for the built-in simulated "
         "data. Default: the folder that `tape-bench data fetch` fills.",
@@ -60,6 +106,24 @@ def parse_size(context: click.Context, parameter: click.Parameter, value: str | 
     if not written:
         raise click.BadParameter(f"{value!r} is no size; write e.g. 500MB or 20GB")
     return int(float(written.group(1)) * 1000 ** " KMGT".index(written.group(2).upper() or " "))
+
+
+def fasta_options(command: Command) -> Command:
+    """Add what may be done to the sequences of a FASTA file."""
+    for add in (
+        option(
+            "--strip-stop",
+            is_flag=True,
+            help="Leave out a '*' at the end of a sequence, as translated reading frames have it.",
+        ),
+        option(
+            "--uppercase",
+            is_flag=True,
+            help="Read small letters as capitals, as in soft-masked files.",
+        ),
+    ):
+        command = add(command)
+    return command
 
 
 def compute_options(command: Command) -> Command:
@@ -109,11 +173,21 @@ def model_options(command: Command) -> Command:
     """Add what can be said of how a model is read."""
     for add in reversed(
         [
-            option("--dtype", help="Precision: float32, bfloat16 or float16."),
-            option("--device", help="Where the network runs, e.g. cpu or cuda:0."),
+            option(
+                "--dtype",
+                envvar="TAPE_BENCH_DTYPE",
+                shell_complete=completion.offer(["float32", "bfloat16", "float16"]),
+                help="Precision: float32, bfloat16 or float16.",
+            ),
+            option(
+                "--device",
+                envvar="TAPE_BENCH_DEVICE",
+                help="Where the network runs, e.g. cpu or cuda:0.",
+            ),
             option("--layer", type=int, help="Read the state after this layer. Default: the last."),
             option(
                 "--reading",
+                shell_complete=completion.offer(["megatron", "fork"]),
                 help="ProteinLM: 'megatron' as pre-trained (default), or 'fork' as the published "
                 "TAPE fork ran it.",
             ),

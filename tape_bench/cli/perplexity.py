@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tape_bench.cli.options import json_option, load, model_options, option
+from tape_bench.cli import completion
+from tape_bench.cli.options import fasta_options, json_option, load, model_options, option
 
 if TYPE_CHECKING:
     from tape_bench.engine.masking import MaskedLoss
@@ -23,7 +24,7 @@ perplexity its authors report."""
 
 
 @click.command(name="perplexity")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.argument("fasta", type=click.Path(path_type=Path))
 @option(
     "--seed",
@@ -37,6 +38,7 @@ perplexity its authors report."""
     is_flag=True,
     help="Hide each residue alone (pseudo-perplexity): no chance in it, but slow.",
 )
+@fasta_options
 @model_options
 @json_option
 @option("--quiet", is_flag=True, help="No progress bar.")
@@ -45,6 +47,8 @@ def command(
     fasta: Path,
     seed: int,
     every_residue: bool,
+    uppercase: bool,
+    strip_stop: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -61,7 +65,7 @@ def command(
         tape-bench perplexity tape_bert:bert-base proteins.fasta --every-residue --json
     """
     from tape_bench.cli.progress import watching
-    from tape_bench.data.fasta import read_fasta
+    from tape_bench.data.fasta import Cleaning
     from tape_bench.engine.masking import masked_loss
     from tape_bench.engine.proteins import survey
     from tape_bench.errors import ModelError
@@ -74,8 +78,8 @@ def command(
             f"the model {name} does not guess residues: it has no masked-language-model head",
             fix="use a model pre-trained by masking, e.g. proteinlm:PATH or tape_bert:PATH",
         )
-    survey(fasta, embedder.identity)
-    sequences = [sequence for _, sequence in read_fasta(fasta)]
+    proteins = survey(fasta, embedder.identity, Cleaning(uppercase, strip_stop))
+    sequences = [sequence for _, sequence in proteins]
     with watching(quiet) as watch:
         watch.begin(name)
         found = masked_loss(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tape_bench.cli.options import option
+
+if TYPE_CHECKING:
+    from tape_bench.report.gather import Filed
 
 KINDS = (
     "overview", "published", "contacts", "confusion", "scatter", "length", "mutations",
@@ -30,14 +34,14 @@ KINDS = (
     default=Path("plots"),
     show_default=True,
     metavar="FOLDER",
-    help="Where the pictures go.",
+    help="Where the pictures go: leaderboards at its top, a model's pictures in a folder each.",
 )
 @option(
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["png", "svg"]),
-    default=["png", "svg"],
+    type=click.Choice(["png", "svg", "pdf"]),
+    default=["png"],
     show_default=True,
     help="May be repeated.",
 )
@@ -50,6 +54,7 @@ KINDS = (
 )
 @option(
     "--data",
+    envvar="TAPE_BENCH_DATA",
     metavar="PLACE",
     help="Where the sequences are, as for `run`: pictures by mutation need them.",
 )
@@ -67,7 +72,10 @@ def command(
     Examples:
         tape-bench plot
         tape-bench plot results/onehot --kind contacts --protein 1ABC_1_A
-        tape-bench plot results/onehot --kind mutations --data downloads/
+        tape-bench plot results/onehot --kind mutations --data downloads/ --format pdf
+
+    Pictures of single proteins and classes need the predictions, which `run` leaves beside each
+    record. Where they are missing, the rest is drawn, and a note says what is not.
     """  # fmt: skip
     from tape_bench import places, registry
     from tape_bench.errors import RecordError
@@ -81,15 +89,34 @@ def command(
     cards = {name: registry.task(name) for name in registry.task_names()}
     board = leaderboard.build(found.records, registry.baselines(), cards)
     drawn = plots.of_leaderboard(board, kinds)
+    missing: dict[str, list[Filed]] = {}
     for filed in runs.newest_filed(found.filed):
         if filed.record.status == "complete":
-            drawn += plots.of_record(filed, kinds, proteins, data)
+            try:
+                drawn += plots.of_record(filed, kinds, proteins, data)
+            except RecordError as error:
+                missing.setdefault(error.what, []).append(filed)
+    told = [_missing(why, filed, kinds) for why, filed in missing.items()]
     if not drawn:
         raise RecordError(
-            "these records give no such picture",
+            "; ".join(["these records give no such picture", *told]),
             where=", ".join(str(place) for place in records) or str(places.results()),
             fix="`tape-bench plot --help` lists the pictures and what they need",
         )
     for plot in drawn:
         for path in plots.save(plot, into, formats):
             click.echo(path)
+    for line in told:
+        click.echo(f"note: {line}", err=True)
+
+
+def _missing(why: str, filed: list[Filed], kinds: tuple[str, ...]) -> str:
+    """Say what is not drawn for want of predictions."""
+    from tape_bench.report import plots
+
+    names = dict.fromkeys(name for one in filed for name in plots.of_kind(one, kinds))
+    count = f"{len(filed)} record{'s' * (len(filed) > 1)}"
+    return (
+        f"not drawn for {count}: {', '.join(names)}: {why}; run the task again where they "
+        "are wanted, or copy the predictions beside the record"
+    )

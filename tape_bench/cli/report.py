@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tape_bench import places
 from tape_bench.cli.options import option
 from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from tape_bench.report.formats.page import Picture
+    from tape_bench.report.gather import Gathered
     from tape_bench.report.table import Leaderboard
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json", "html")
@@ -54,13 +58,19 @@ def command(
         tape-bench report results/onehot --format latex
         tape-bench report --bibtex > citations.bib
     """  # fmt: skip
-    from tape_bench import places, registry
+    from tape_bench import registry
     from tape_bench.report import citations, formats, gather, leaderboard
 
-    found = gather.gather(records or (places.results(),))
+    asked = records or (places.results(),)
+    # A new user has no results/ yet: that is no fault of a path they gave.
+    found = gather.gather(asked if records else [place for place in asked if place.exists()])
     cards = {name: registry.task(name) for name in registry.task_names()}
     board = leaderboard.build(
-        found.records, registry.baselines(), cards, warnings=gather.warnings(found)
+        found.records,
+        registry.baselines(),
+        cards,
+        warnings=[*gather.warnings(found), *_nothing_of_yours(found, asked)],
+        files=gather.files(found),
     )
     if bibtex:
         _write(citations.bibtex(board.citations, registry.citations()), output)
@@ -81,10 +91,25 @@ def command(
         _write(formats.render(board, chosen), output)
 
 
-def _figures(board: Leaderboard) -> list[tuple[str, bytes]]:
-    from tape_bench.report import plots
+def _nothing_of_yours(found: Gathered, asked: Sequence[Path]) -> list[str]:
+    if found.filed:
+        return []
+    where = ", ".join(str(place) for place in asked)
+    said = f"no records of yours in {where}; these are the published figures"
+    trials = places.trials()
+    if trials.is_dir() and trials not in asked:
+        said += f"; trial runs stand in {trials}/: `tape-bench report {trials}`"
+    return [said]
 
-    return [(plot.caption, plots.svg(plot)) for plot in plots.of_leaderboard(board)]
+
+def _figures(board: Leaderboard) -> list[Picture]:
+    from tape_bench.report import plots
+    from tape_bench.report.formats.page import Picture
+
+    return [
+        Picture(plot.caption, plots.svg(plot), plots.svg(plot, narrow=True))
+        for plot in plots.of_leaderboard(board)
+    ]
 
 
 def _print(board: Leaderboard, output: Path | None) -> None:
@@ -92,10 +117,11 @@ def _print(board: Leaderboard, output: Path | None) -> None:
 
     from rich.console import Console
 
+    from tape_bench.report.layout import console
     from tape_bench.report.render import terminal
 
     if output is None:
-        terminal(board, Console())
+        terminal(board, console())
         return
     text = io.StringIO()
     terminal(board, Console(file=text, width=120))

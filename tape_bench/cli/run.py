@@ -8,47 +8,57 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tape_bench.cli import completion
 from tape_bench.cli.options import (
     compute_options,
     data_option,
     json_option,
     model_options,
     option,
+    parse_names,
     tell_notes,
 )
 from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from tape_bench.cards import TaskCard
     from tape_bench.evaluate import Outcome
     from tape_bench.models.embedder import Embedder
     from tape_bench.plan import RunPlan, Settings
 
 
 @click.command(name="run")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @option(
     "-t",
     "--task",
     "tasks",
     multiple=True,
-    metavar="TASK",
-    help="A task name or the path of a card; may be repeated. Default: all the model serves.",
+    callback=parse_names,
+    shell_complete=completion.tasks,
+    metavar="TASK[,TASK…]",
+    help="Names of tasks, or paths of cards. Default: all the model serves.",
 )
 @option(
     "--split",
     "splits",
     multiple=True,
-    metavar="SPLIT",
-    help="Score only this test split; may be repeated.",
+    callback=parse_names,
+    metavar="SPLIT[,SPLIT…]",
+    help="Score only these test splits.",
 )
 @option(
     "--head",
+    shell_complete=completion.heads,
     metavar="NAME",
-    help="'linear', 'tape' (TAPE's own); for contacts also 'fork', 'fork_as_published' (of "
-    "ProteinLM's TAPE fork) and 'megatron' (of its own code). Default: the card's.",
+    help="'linear' (solved: ridge or logistic regression), 'tape' (TAPE's own, trained); for "
+    "residues also 'window' (solved, seven residues); for contacts also 'fork', "
+    "'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its own code). "
+    "Default: the card's.",
 )
 @option(
     "--protocol",
+    shell_complete=completion.protocols,
     default="probe",
     show_default=True,
     help="How a head gets from representations to predictions.",
@@ -56,16 +66,17 @@ if TYPE_CHECKING:
 @data_option
 @option(
     "--out",
+    envvar="TAPE_BENCH_OUT",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Where records go. Default: results/ in the current folder.",
+    help="Where records go. Default: results/ in the current folder; trials/ for a trial, which "
+    "is a run on the sample or with --limit.",
 )
 @option(
     "--seeds",
-    default="0",
-    show_default=True,
     metavar="N[,N…]",
-    help="One head is trained for each; figures are means over them.",
+    help="One head is trained for each; figures are means over them. Default: 0,1,2. A head that "
+    "is solved needs none.",
 )
 @option(
     "--limit",
@@ -93,7 +104,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     tasks: tuple[str, ...],
-    seeds: str,
+    seeds: str | None,
     rerun: bool,
     dry_run: bool,
     as_json: bool,
@@ -108,39 +119,42 @@ def command(
     \b
     Examples:
         tape-bench run onehot --data sample
-        tape-bench run onehot -t fluorescence -t stability --seeds 0,1,2
+        tape-bench run onehot -t fluorescence,stability --head tape --seeds 0,1
         tape-bench run onehot --data downloads/ --head linear --dry-run
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
+    from tape_bench.cli.output import aside
     from tape_bench.engine.executors.session import assemble
     from tape_bench.evaluate import run_tasks
-    from tape_bench.plan import Settings
+    from tape_bench.plan import Settings, cards_of
 
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
-        | {"seeds": _seeds(seeds)}
+        | {"seeds": None if seeds is None else _seeds(seeds)}
     )
     model_options = {
         name: value
         for name, value in options.items()
         if name not in setting_names and value is not None
     }
-    session = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+    cards = cards_of(tasks)
+    with aside():
+        session = assemble(model, model_options, settings.devices, settings.tensor_parallel)
     # Of several processes that a launcher has started, the first alone has something to show.
     leads = session.executor.leads
     if leads:
         tell_notes(session.model)
     if dry_run:
         if leads:
-            _print_plans(session.model, tasks, settings, as_json)
+            _print_plans(session.model, cards, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
     with watching(quiet or not leads) as watch:
         outcomes = []
-        for outcome in run_tasks(session, tasks, settings, rerun=rerun, watch=watch):
+        for outcome in run_tasks(session, cards, settings, rerun=rerun, watch=watch):
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:
@@ -162,13 +176,15 @@ def _how_it_ended(outcome: Outcome) -> str:
     return "already complete" if outcome.reused else "complete"
 
 
-def _print_plans(model: Embedder, tasks: Sequence[str], settings: Settings, as_json: bool) -> None:
+def _print_plans(
+    model: Embedder, cards: Sequence[TaskCard], settings: Settings, as_json: bool
+) -> None:
     import json
 
     from tape_bench.evaluate import complete_record
     from tape_bench.plan import plan, tasks_for
 
-    plans = [plan(task, model.identity, settings) for task in tasks or tasks_for(model.identity)]
+    plans = [plan(task, model.identity, settings) for task in cards or tasks_for(model.identity)]
     if as_json:
         shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
         click.echo(json.dumps(shown, indent=1))
@@ -186,7 +202,7 @@ def _describe(planned: RunPlan, complete: bool) -> str:
             f"  data      {planned.data.source}, {planned.data.status}: {planned.data.reason}",
             f"  records   {counts}",
             f"  protocol  {planned.settings.protocol}: {resolved}",
-            f"  scored    {', '.join(planned.tests)}; seeds {planned.settings.seeds}",
+            f"  scored    {', '.join(planned.tests)}; seeds {planned.seeds}",
             f"  run key   {planned.run_key}",
             f"  record    {planned.path}" + (" (complete: would be reused)" if complete else ""),
         ]
@@ -197,27 +213,27 @@ def _print_outcomes(
     outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
 ) -> None:
     import json
-    import sys
+
+    from tape_bench.evaluate import faults
 
     records = [outcome.record for outcome in outcomes if outcome.record]
     if as_json:
         click.echo(json.dumps([json.loads(r.model_dump_json()) for r in records], indent=1))
     elif not quiet and records:
-        from rich.console import Console
-
         from tape_bench import registry
+        from tape_bench.cli.output import table_console
         from tape_bench.report import leaderboard, render
 
         cards = {record.task.id: registry.task(record.task.id) for record in records}
-        # A file or a pipe has no width of its own; five tasks need about a hundred columns.
-        console = Console(width=None if sys.stdout.isatty() else 100)
+        console = table_console()
         render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
-        console.print("records:")
+        what = "trial records" if settings.is_trial else "records"
+        console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:
             if outcome.path:
                 console.print(f"  {outcome.path}", soft_wrap=True, highlight=False, markup=False)
-    failed = [outcome for outcome in outcomes if outcome.error]
-    for outcome in failed:
-        click.echo(f"error: {outcome.task}: {outcome.error}", err=True)
+    failed = faults(outcomes)
+    for names, error in failed:
+        click.echo(f"error: {names}: {error}", err=True)
     if failed:
-        raise SystemExit(max(outcome.error.exit_code for outcome in failed if outcome.error))
+        raise SystemExit(max(error.exit_code for _, error in failed))

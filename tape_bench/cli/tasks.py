@@ -8,11 +8,12 @@ import click
 
 from tape_bench import registry
 from tape_bench.cards import TaskCard
+from tape_bench.cli import completion
 from tape_bench.cli.options import json_option
 
 
 @click.command(name="tasks")
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=completion.tasks)
 @json_option
 def command(task: str | None, as_json: bool) -> None:
     """List the tasks, or show one TASK in full: splits, metrics, sources, licence.

@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tape_bench.cards import TaskCard
-from tape_bench.data.columns import Columns
+from tape_bench.data.columns import Columns, digest_of_arrays
 from tape_bench.errors import StorageError
 from tape_bench.storage import replace
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when the same records are laid out, or checked, in another way."""
 
 
@@ -51,13 +51,18 @@ def cached(cache: Path, content: str, card: TaskCard, make: Callable[[], Columns
 
 def _key(content: str, card: TaskCard) -> str:
     targets = [[t.field, t.classes, t.labels, t.optional] for t in card.targets]
-    recipe = json.dumps([_FORMAT, content, card.kind, targets])
+    recipe = json.dumps([_FORMAT, content, card.kind, targets, *_clustering(card)])
     return hashlib.sha256(recipe.encode()).hexdigest()
+
+
+def _clustering(card: TaskCard) -> list[object]:
+    return [] if card.cluster is None else [card.cluster.model_dump()]
 
 
 def _save(path: Path, columns: Columns) -> None:
     try:
-        save_file(columns.arrays(), path, metadata={"digest": columns.digest})
+        arrays = columns.arrays()
+        save_file(arrays, path, metadata={"digest": digest_of_arrays(arrays)})
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(str(error)) from error
 
@@ -71,4 +76,4 @@ def _load(path: Path, card: TaskCard) -> Columns | None:
         columns = Columns.from_arrays(card.kind, arrays)
     except (OSError, SafetensorError, KeyError):
         return None
-    return columns if columns.digest == digest else None
+    return columns if digest_of_arrays(arrays) == digest else None

@@ -17,6 +17,7 @@ from tape_bench.data.records import Record
 from tape_bench.errors import DataError
 
 _DIGEST_VERSION = b"tape-bench records 1"
+_CLUSTERS = ("cluster_bytes", "cluster_offsets")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class Columns:
     fields: Mapping[str, NDArray[Any]]
     """Targets by record field: token_class `[residues of all]`, residue_pair coordinates
     `[residues of all, 3]` in Angstrom (NaN: no atom), one number a record `[records]` otherwise."""
+    cluster_bytes: NDArray[np.uint8] | None = None
+    """Names of clusters as UTF-8, end to end; None where the data name none."""
+    cluster_offsets: NDArray[np.int64] | None = None
+    """Where each record's cluster begins, `[records + 1]`."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -58,17 +63,23 @@ class Columns:
     @cached_property
     def ids(self) -> list[str]:
         """Ids, in order, each once."""
-        text = self.id_bytes.tobytes()
-        return [text[start:stop].decode() for start, stop in _spans(self.id_offsets)]
+        return _texts(self.id_bytes, self.id_offsets)
+
+    @cached_property
+    def clusters(self) -> list[str] | None:
+        """The cluster each record is said to belong to, in order; None where none is named."""
+        if self.cluster_bytes is None or self.cluster_offsets is None:
+            return None
+        return _texts(self.cluster_bytes, self.cluster_offsets)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the records, the same whatever layout they were read from."""
-        hasher = hashlib.sha256(_DIGEST_VERSION)
-        for name, array in sorted(self.arrays().items()):
-            hasher.update(f"{name} {array.dtype.str} {array.shape};".encode())
-            hasher.update(np.ascontiguousarray(array).data)
-        return hasher.hexdigest()
+        """SHA-256 of the records, the same whatever layout they were read from.
+
+        Ids, sequences and targets count: which proteins belong together is said about them.
+        """
+        named = self.arrays()
+        return digest_of_arrays({name: named[name] for name in named.keys() - set(_CLUSTERS)})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays by name; the inverse of `from_arrays`."""
@@ -78,6 +89,8 @@ class Columns:
             "id_bytes": self.id_bytes,
             "id_offsets": self.id_offsets,
         }
+        if self.cluster_bytes is not None and self.cluster_offsets is not None:
+            own |= {"cluster_bytes": self.cluster_bytes, "cluster_offsets": self.cluster_offsets}
         return own | {f"field.{name}": array for name, array in self.fields.items()}
 
     @classmethod
@@ -89,7 +102,7 @@ class Columns:
             if name.startswith("field.")
         }
         own = {name: arrays[name] for name in ("letters", "offsets", "id_bytes", "id_offsets")}
-        return cls(kind, **own, fields=fields)
+        return cls(kind, **own, fields=fields, **{n: arrays[n] for n in _CLUSTERS if n in arrays})
 
     def target(self, field: str, index: int) -> NDArray[Any]:
         """Return what one record holds in a field: a view, `[residues, ...]` or a number `[]`."""
@@ -112,6 +125,7 @@ class Columns:
             _gather(self.id_bytes, self.id_offsets, rows),
             offsets_of(np.diff(self.id_offsets)[rows]),
             fields,
+            *self._clusters_of(rows),
         )
 
     def shorten(self, longest: int) -> Columns:
@@ -125,7 +139,17 @@ class Columns:
             self.id_bytes,
             self.id_offsets,
             {n: c[kept] if self.per_residue else c for n, c in self.fields.items()},
+            self.cluster_bytes,
+            self.cluster_offsets,
         )
+
+    def _clusters_of(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.int64] | None]:
+        if self.cluster_bytes is None or self.cluster_offsets is None:
+            return None, None
+        named = _gather(self.cluster_bytes, self.cluster_offsets, rows)
+        return named, offsets_of(np.diff(self.cluster_offsets)[rows])
 
 
 def build(records: Iterable[Record], kind: Kind, where: str) -> Columns:
@@ -140,11 +164,12 @@ def build(records: Iterable[Record], kind: Kind, where: str) -> Columns:
         where: their file, for messages.
 
     Raises:
-        DataError: an optional field stands in some records and not in others, or there is no
-            record at all.
+        DataError: an optional field, or the cluster, stands in some records and not in others, or
+            there is no record at all.
     """
     ids: list[str] = []
     sequences: list[str] = []
+    clusters: list[str] = []
     fields: dict[str, list[NDArray[Any]]] = {}
     for index, record in enumerate(records):
         if index == 0:
@@ -156,22 +181,38 @@ def build(records: Iterable[Record], kind: Kind, where: str) -> Columns:
                 where=f"{where}, record {index}",
                 fix="give it to every record, or to none",
             )
+        if index and (record.cluster is not None) != bool(clusters):
+            raise DataError(
+                "the field that names the cluster stands in some records of the split, not in all",
+                where=f"{where}, record {index}",
+                fix="give it to every record, or to none",
+            )
+        if record.cluster is not None:
+            clusters.append(record.cluster)
         ids.append(str(index) if record.id is None else record.id)
         sequences.append(record.sequence)
         for name, target in record.fields.items():
             fields[name].append(target)
     if not ids:
         raise DataError("a split without records", where=where, fix="fetch the data again")
-    encoded = [id.encode() for id in _each_once(ids)]
     join = np.concatenate if kind in ("token_class", "residue_pair") else np.stack
     return Columns(
         kind,
         np.frombuffer("".join(sequences).encode("ascii"), np.uint8),
         offsets_of([len(sequence) for sequence in sequences]),
-        np.frombuffer(b"".join(encoded), np.uint8),
-        offsets_of([len(id) for id in encoded]),
+        *_laid_out(_each_once(ids)),
         {name: join(column) for name, column in fields.items()},
+        *(_laid_out(clusters) if clusters else ()),
     )
+
+
+def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of named arrays, their types and shapes included."""
+    hasher = hashlib.sha256(_DIGEST_VERSION)
+    for name, array in sorted(arrays.items()):
+        hasher.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()
 
 
 def offsets_of(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -191,6 +232,18 @@ def _each_once(ids: Iterable[str]) -> Iterator[str]:
             unique = f"{id}#{times[id]}"
         seen.add(unique)
         yield unique
+
+
+def _laid_out(texts: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Lay texts end to end as UTF-8, and say where each begins."""
+    encoded = [text.encode() for text in texts]
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets_of([len(text) for text in encoded])
+
+
+def _texts(content: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[str]:
+    """Take texts apart again that `_laid_out` laid end to end."""
+    joined = content.tobytes()
+    return [joined[start:stop].decode() for start, stop in _spans(offsets)]
 
 
 def _spans(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

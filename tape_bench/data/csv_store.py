@@ -1,4 +1,4 @@
-"""CSV: one protein a line; columns `sequence` (or `primary`), `id` if there is one, and targets.
+"""CSV: one protein a line; columns `sequence` (or `primary`), `id` and cluster if there, targets.
 
 A class a residue is a string of the task's label letters (`HHHEEC`), or numbers with spaces
 between them (`0 0 0 1 1 2`, -1 where unlabelled). Coordinates do not fit a CSV.
@@ -71,6 +71,8 @@ def _record(
     record = {"primary": row[sequence_column]}
     if "id" in row:
         record["id"] = row["id"]
+    if card.cluster is not None and card.cluster.field in row:
+        record[card.cluster.field] = row[card.cluster.field]
     for target in card.targets:
         if target.field in row:
             record[target.field] = _cell(row[target.field].strip(), target, card.kind, where)

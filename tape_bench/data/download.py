@@ -55,7 +55,7 @@ class _Origin:
         parts = urlsplit(self.address)
         if parts.scheme == "file":
             return Path(url2pathname(parts.path))
-        return None if "://" in self.address else Path(self.address).expanduser()
+        return None if "://" in self.address else places.expand(self.address)
 
 
 def fetch(

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from tape_bench import places, registry
 from tape_bench.cards import Role, TaskCard
+from tape_bench.data.clusters import joined
 from tape_bench.data.columns import Columns
+from tape_bench.data.doubts import tell
 from tape_bench.data.opening import SAMPLE, open_files, open_sample
 from tape_bench.data.scorable import unscorable
 from tape_bench.data.status import Status
-from tape_bench.errors import DataError, UsageError
+from tape_bench.errors import DataError, UsageError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class Split:
     def sequences(self) -> list[str]:
         """Sequences in one-letter code."""
         return self.columns.sequences
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64]:
+        """Which examples belong together, as numbers from 0, `[examples]`.
+
+        Those of one cluster, where the card names a field for it, and those of one sequence.
+        """
+        named = self.columns.clusters
+        return joined(self.sequences, *([] if named is None else [named]))
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -142,6 +153,8 @@ class TaskData(Mapping[str, Split]):
     """`sample`, or the name of the data root or tarball."""
 
     def __getitem__(self, name: str) -> Split:
+        if name not in self.splits:
+            raise unknown_name(f"{self.card.name} split", name, self.splits)
         return self.splits[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -159,7 +172,7 @@ class TaskData(Mapping[str, Split]):
 
 def load_task(
     task: str | TaskCard,
-    data: str | Path = SAMPLE,
+    data: str | Path | None = None,
     limit: int | None = None,
     cache: Path | None = None,
 ) -> TaskData:
@@ -171,7 +184,8 @@ def load_task(
 
     Args:
         task: a task's name or card.
-        data: `sample`, a data root, a folder of tarballs, or one tarball.
+        data: `sample`, a data root, a folder of tarballs, or one tarball; the folder that
+            `tape-bench data fetch` fills if None, as in `evaluate`.
         limit: take only the first so many records of each split.
         cache: cache root; the user's own by default.
 
@@ -179,22 +193,24 @@ def load_task(
         The splits by name, in the card's order.
 
     Raises:
-        UsageError: no such task, or a limit below 1.
+        UsageError: no such task, or a limit that is no whole number above 0.
         DataError: data that are missing, broken, or not what the card describes.
         StorageError: no room to unpack a tarball.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"a limit of {limit} records leaves nothing", fix="give 1 or more")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise UsageError(f"a limit of {limit!r} records leaves nothing", fix="give 1 or more")
     card = task if isinstance(task, TaskCard) else registry.task(task)
     cache = places.cache() if cache is None else cache
+    data = places.data() if data is None else data
     if str(data) == SAMPLE:
         opened = open_sample(card, cache)
     else:
-        opened = open_files(card, Path(data).expanduser(), cache)
+        opened = open_files(card, places.expand(data), cache)
     splits = {}
     for name, columns in opened.splits.items():
         split = Split(name, card, columns, columns.digest, len(columns))
         if limit is not None and limit < len(split):
             split = split.take(range(limit))
+        split = replace(split, shortened=tell(split.columns, f"{opened.source}, split {name}"))
         splits[name] = split.checked()
     return TaskData(card, splits, opened.verdict.status, opened.verdict.reason, opened.source)

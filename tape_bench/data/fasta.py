@@ -5,22 +5,45 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import TextIO
 
-from tape_bench.data.tokens import TAPE_IUPAC
+from tape_bench.data.tokens import LETTERS, TAPE_IUPAC
 from tape_bench.errors import DataError
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_CAPITALS = str.maketrans(ascii_lowercase, ascii_uppercase)
 
 
-def read_fasta(path: Path) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Cleaning:
+    """What may be done to the sequences of a file whose letters mean something more."""
+
+    uppercase: bool = False
+    """Read small letters as capitals: in soft-masked files they mark regions."""
+    strip_stop: bool = False
+    """Leave out one `*` at the end: translated reading frames close with a stop."""
+
+    def __call__(self, sequence: str) -> str:
+        """Return the sequence with what is allowed done to it."""
+        if self.strip_stop:
+            sequence = sequence.removesuffix("*")
+        return sequence.translate(_CAPITALS) if self.uppercase else sequence
+
+
+AS_IT_IS = Cleaning()
+
+
+def read_fasta(path: Path, clean: Cleaning = AS_IT_IS) -> Iterator[tuple[str, str]]:
     """Read a FASTA file, plain or gzipped, one protein at a time.
 
     The id is the first word of the `>` line; a sequence may be wrapped over several lines.
 
     Args:
         path: the file.
+        clean: what is done to the sequences before their letters are checked.
 
     Yields:
         Id and sequence.
@@ -41,10 +64,15 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str]]:
                         fix="give every protein an id of its own",
                     )
                 seen[id] = line_number
-                if not sequence:
+                cleaned = clean(sequence)
+                if not cleaned:
                     raise DataError("an empty sequence", where=where, fix="remove the entry")
-                TAPE_IUPAC.encode(sequence, where=where)
-                yield id, sequence
+                try:
+                    TAPE_IUPAC.encode(cleaned, where=where)
+                except DataError as error:
+                    fix = _remedy(sequence) or error.fix
+                    raise DataError(error.what, where=where, fix=fix) from None
+                yield id, cleaned
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read the FASTA file: {error}", where=str(path)) from error
     except UnicodeDecodeError as error:
@@ -53,6 +81,19 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str]]:
         raise DataError(
             "no sequence in the FASTA file", where=str(path), fix="an entry begins with '>id'"
         )
+
+
+def _remedy(sequence: str) -> str | None:
+    """Name the options that would make a sequence readable; None if none would."""
+    for clean, options in (
+        (Cleaning(uppercase=True), "--uppercase if its small letters are residues, too"),
+        (Cleaning(strip_stop=True), "--strip-stop, which leaves out the '*' at the end"),
+        (Cleaning(True, True), "--uppercase and --strip-stop"),
+    ):
+        cleaned = clean(sequence)
+        if cleaned and set(cleaned) <= set(LETTERS):
+            return f"give {options}"
+    return None
 
 
 def _open(path: Path) -> TextIO:

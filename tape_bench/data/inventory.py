@@ -11,6 +11,7 @@ from tape_bench import places
 from tape_bench.cards import TaskCard
 from tape_bench.data import sources
 from tape_bench.data.examples import load_task
+from tape_bench.data.opening import SAMPLE
 from tape_bench.data.status import Status
 from tape_bench.errors import DataError
 from tape_bench.storage import storage_error
@@ -44,13 +45,15 @@ class TaskInventory:
     """What is wrong with the files."""
 
 
-def status(cards: Iterable[TaskCard], place: Path) -> list[TaskInventory]:
+def status(cards: Iterable[TaskCard], place: str | Path) -> list[TaskInventory]:
     """List what data there are for these tasks, trusting what was read before."""
     return [_take_stock(card, place, places.cache()) for card in cards]
 
 
-def verify(cards: Iterable[TaskCard], place: Path) -> list[TaskInventory]:
+def verify(cards: Iterable[TaskCard], place: str | Path) -> list[TaskInventory]:
     """Read and check every record again, and compare every file with what was unpacked.
+
+    The sample is made again.
 
     Raises:
         StorageError: no room to work in.
@@ -64,15 +67,15 @@ def verify(cards: Iterable[TaskCard], place: Path) -> list[TaskInventory]:
         raise storage_error(error, places.cache()) from error
 
 
-def _take_stock(card: TaskCard, place: Path, cache: Path) -> TaskInventory:
-    if not place.exists() or sources.find(card, place) is None:
-        return TaskInventory(card.name, None, None, "no data")
+def _take_stock(card: TaskCard, place: str | Path, cache: Path) -> TaskInventory:
+    name = Path(place).name
     try:
-        source = sources.locate(card, place, cache)
-        changes = source.receipt.changes(source.folder, cache) if source.receipt else []
+        changes = [] if str(place) == SAMPLE else _changes(card, places.expand(place), cache)
+        if changes is None:
+            return TaskInventory(card.name, None, None, "no data")
         data = load_task(card, place, cache=cache)
     except DataError as error:
-        return TaskInventory(card.name, place.name, None, "broken", faults=(str(error),))
+        return TaskInventory(card.name, name, None, "broken", faults=(str(error),))
     splits = tuple(
         SplitInventory(
             name,
@@ -83,3 +86,11 @@ def _take_stock(card: TaskCard, place: Path, cache: Path) -> TaskInventory:
         for name, declared in card.splits.items()
     )
     return TaskInventory(card.name, data.source, data.status, data.reason, splits, tuple(changes))
+
+
+def _changes(card: TaskCard, place: Path, cache: Path) -> list[str] | None:
+    """Return which files differ from what was unpacked; None where the task has no data."""
+    if not place.exists() or sources.find(card, place) is None:
+        return None
+    source = sources.locate(card, place, cache)
+    return source.receipt.changes(source.folder, cache) if source.receipt else []

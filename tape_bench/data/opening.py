@@ -13,6 +13,7 @@ from tape_bench.data import stores
 from tape_bench.data.column_cache import cached
 from tape_bench.data.columns import Columns, build
 from tape_bench.data.digests import digest_of
+from tape_bench.data.doubts import noted
 from tape_bench.data.lmdb_store import data_file
 from tape_bench.data.records import check
 from tape_bench.data.sources import Source, locate
@@ -90,8 +91,8 @@ def _read(path: Path, card: TaskCard) -> Columns:
 
 
 def _lay_out(records: Iterable[tuple[str, Any]], card: TaskCard, where: str) -> Columns:
-    checked = (check(raw, card, f"{where}, {place}") for place, raw in records)
-    return build(checked, card.kind, where)
+    checked = [check(raw, card, f"{where}, {place}") for place, raw in records]
+    return noted(build(checked, card.kind, where), checked)
 
 
 def _proven_md5(card: TaskCard, source: Source, cache: Path) -> str | None:

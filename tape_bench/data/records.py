@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.cards import Kind, Target, TaskCard
+from tape_bench.data.coordinates import believed
 from tape_bench.data.csv_store import SEQUENCE_COLUMNS
 from tape_bench.data.tokens import TAPE_IUPAC
 from tape_bench.errors import DataError
@@ -29,6 +30,10 @@ class Record:
     """token_class `[residues]`, in the smallest type that holds the classes; residue_pair
     coordinates in Angstrom `[residues, 3]`, NaN rows where there is no atom; one number `[]`
     otherwise. Numbers are float32, as in TAPE's own files."""
+    cluster: str | None = None
+    """Which proteins it belongs together with; None where the task or the data do not say."""
+    disbelieved: NDArray[np.bool_] | None = None
+    """Of coordinates: which are no atom's, though the record says so, `[residues]`; NaN rows."""
 
 
 def check(raw: Any, card: TaskCard, where: str) -> Record:
@@ -44,13 +49,17 @@ def check(raw: Any, card: TaskCard, where: str) -> Record:
     """
     if not isinstance(raw, Mapping):
         raise DataError(f"a record is a {type(raw).__name__}, not a set of fields", where=where)
-    id = _id(raw.get("id"), where)
+    id = _text(raw.get("id"), "id", where)
     if id is not None:
         where = f"{where} ({id})"
     sequence = _sequence(raw, where)
     fields = {}
+    disbelieved = None
     for target in card.targets:
-        if raw.get(target.field) is not None:
+        if raw.get(target.field) is not None and card.kind == "residue_pair":
+            places, disbelieved = _coordinates(raw, target.field, len(sequence), where)
+            fields[target.field] = places
+        elif raw.get(target.field) is not None:
             fields[target.field] = _target(raw, target, card.kind, len(sequence), where)
         elif not target.optional:
             raise DataError(
@@ -58,22 +67,41 @@ def check(raw: Any, card: TaskCard, where: str) -> Record:
                 where=where,
                 fix=f"the task {card.name} needs it; the record has: {', '.join(map(str, raw))}",
             )
-    return Record(id, sequence, fields)
+    return Record(id, sequence, fields, _cluster(raw, card, where), disbelieved)
 
 
-def _id(given: Any, where: str) -> str | None:
+def _text(given: Any, what: str, where: str) -> str | None:
     if given is None:
         return None
     if isinstance(given, bytes):
         try:
             given = given.decode()
         except UnicodeDecodeError as error:
-            raise DataError("the id is not UTF-8 text", where=where) from error
+            raise DataError(f"the {what} is not UTF-8 text", where=where) from error
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
         given = str(given)
     if not isinstance(given, str) or not given:
-        raise DataError(f"{given!r} is no id", where=where, fix="use text, or leave ids out")
+        raise DataError(
+            f"{given!r} is no {what}", where=where, fix=f"use text, or leave the {what} out"
+        )
     return given
+
+
+def _cluster(raw: Mapping[str, Any], card: TaskCard, where: str) -> str | None:
+    if card.cluster is None:
+        return None
+    field = card.cluster.field
+    value = _text(raw.get(field), field, where)
+    if value is None:
+        return None
+    name = card.cluster.name_of(value)
+    if not name:
+        raise DataError(
+            f"the rule of the card finds no cluster in the {field} {value!r}",
+            where=where,
+            fix=f"correct the record, or the rule {card.cluster.rule!r} in the card {card.name}",
+        )
+    return name
 
 
 def _sequence(raw: Mapping[str, Any], where: str) -> str:
@@ -94,8 +122,6 @@ def _target(
     raw: Mapping[str, Any], target: Target, kind: Kind, residues: int, where: str
 ) -> NDArray[Any]:
     name = target.field
-    if kind == "residue_pair":
-        return _coordinates(raw, name, residues, where)
     if kind == "sequence_value":
         return _value(raw[name], name, where)
     labels = _array(raw[name], name, "iu", "whole numbers", where)
@@ -129,27 +155,26 @@ def _value(given: Any, name: str, where: str) -> NDArray[Any]:
     return value
 
 
-def _coordinates(raw: Mapping[str, Any], name: str, residues: int, where: str) -> NDArray[Any]:
+def _coordinates(
+    raw: Mapping[str, Any], name: str, residues: int, where: str
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     places = _array(raw[name], name, "iuf", "numbers", where)
     _check_length(places, name, residues, where, columns=3)
     with np.errstate(over="ignore"):
         places = places.astype(np.float32)
-    valid = np.ones(residues, bool)
-    if raw.get("valid_mask") is not None:
-        mask = _array(raw["valid_mask"], "valid_mask", "biuf", "true or false", where)
-        _check_length(mask, "valid_mask", residues, where)
-        valid = mask == 1
-        if not (valid | (mask == 0)).all():
-            raise DataError("valid_mask holds something else than true and false", where=where)
-    wrong = np.flatnonzero(valid & ~np.isfinite(places).all(axis=1))
+    if raw.get("valid_mask") is None:
+        return believed(places, ~np.isnan(places).all(axis=1), where)
+    mask = _array(raw["valid_mask"], "valid_mask", "biuf", "true or false", where)
+    _check_length(mask, "valid_mask", residues, where)
+    wrong = np.flatnonzero((mask != 0) & (mask != 1))
     if wrong.size:
         raise DataError(
-            f"the coordinates of residue {wrong[0] + 1} are no finite numbers",
+            f"valid_mask is {mask[wrong[0]]} at residue {wrong[0] + 1}, something else than true "
+            "and false",
             where=where,
-            fix="set valid_mask to false where a residue has no coordinates",
+            fix="give true (or 1) where a residue has coordinates, false (or 0) elsewhere",
         )
-    places[~valid] = np.nan
-    return places
+    return believed(places, mask == 1, where)
 
 
 def _array(given: Any, name: str, kinds: str, wanted: str, where: str) -> NDArray[Any]:

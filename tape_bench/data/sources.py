@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +40,7 @@ def locate(card: TaskCard, place: Path, cache: Path) -> Source:
     folder = card.source.folder
     found = find(card, place)
     if found is None:
-        raise DataError(
-            f"no data for the task {card.name}: looked for the folder {folder}/ and for "
-            f"{folder}.tar.gz, here and one folder down",
-            where=str(place),
-            fix=f"run `tape-bench data fetch {card.name}`, or give the folder above {folder}/",
-        )
+        raise no_data([card], place)
     if found.is_dir():
         return Source(place.resolve().name, found, read_receipt(found))
     digest = digest_of(found, cache)
@@ -54,22 +51,62 @@ def locate(card: TaskCard, place: Path, cache: Path) -> Source:
     return Source(found.name, unpacked, read_receipt(unpacked))
 
 
+def without_data(cards: Sequence[TaskCard], place: Path) -> dict[str, DataError]:
+    """Return the error of every task that has nothing at a data place: one error for them all.
+
+    Raises:
+        DataError: there is no such place, or nothing of any task in it.
+    """
+    _check_place(place)
+    absent = []
+    for card in cards:
+        # What stands there twice is not absent; opening it tells.
+        with contextlib.suppress(DataError):
+            if find(card, place) is None:
+                absent.append(card)
+    if not absent:
+        return {}
+    error = no_data(absent, place)
+    if len(absent) == len(cards):
+        raise error
+    return {card.name: error for card in absent}
+
+
+def no_data(cards: Sequence[TaskCard], place: Path) -> DataError:
+    """Build the one error for all tasks that have no data at a place."""
+    names = [card.name for card in cards]
+    folders = [card.source.folder for card in cards]
+    tarballs = ", ".join(f"{folder}.tar.gz" for folder in folders)
+    return DataError(
+        f"no data for the task{'s' * (len(cards) > 1)} {', '.join(names)}: looked for "
+        f"{', '.join(f'{folder}/' for folder in folders)} and for {tarballs}, here and one folder "
+        "down",
+        where=str(place),
+        fix=f"run `tape-bench data fetch {' '.join(names)}`, give the folder above "
+        f"{folders[0]}/, or use --data sample",
+    )
+
+
 def find(card: TaskCard, place: Path) -> Path | None:
     """Find a task's folder or tarball at a data place; None if it is not there.
 
     Raises:
         DataError: there is no such place, or the tarball stands in it twice.
     """
+    _check_place(place)
+    if place.is_file():
+        return place
+    folder = place / card.source.folder
+    return folder if folder.is_dir() else find_tarball(card.source.folder, place)
+
+
+def _check_place(place: Path) -> None:
     if not place.exists():
         raise DataError(
             "there is no such data place",
             where=str(place),
             fix="run `tape-bench data fetch`, give the right --data, or use --data sample",
         )
-    if place.is_file():
-        return place
-    folder = place / card.source.folder
-    return folder if folder.is_dir() else find_tarball(card.source.folder, place)
 
 
 def find_tarball(folder: str, place: Path) -> Path | None:

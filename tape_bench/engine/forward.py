@@ -13,6 +13,7 @@ from tape_bench.engine.windows import stitch, windows
 from tape_bench.errors import ModelError
 from tape_bench.models.embedder import Embedder, PackedEmbedder, Pool, Representation
 from tape_bench.models.packing import pack
+from tape_bench.models.user_code import is_users, users_code
 
 PADDED_TOKENS = 8192
 """Residues, padding counted, that a model which pads is given at once."""
@@ -99,10 +100,15 @@ class Forward:
         return {pool: first[pool] + second[pool] for pool in pools}
 
     def _launch(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Found:
-        if self._packed is not None:
-            found = self._packed.embed_packed(sequences, pools)
-        else:
-            found = {pool: self.model.embed(list(sequences), pool) for pool in pools}
+        with users_code(
+            f"the model {self.model.identity.name}: embed()",
+            unless=lambda error: _out_of_memory(error) or not is_users(self.model),
+        ):
+            if self._packed is not None:
+                packed = self._packed.embed_packed(sequences, pools)
+                found = {pool: packed[pool] for pool in pools}
+            else:
+                found = {pool: self.model.embed(list(sequences), pool) for pool in pools}
         for pool, representations in found.items():
             self._check(sequences, representations, pool)
         return found
@@ -125,11 +131,16 @@ class Forward:
             raise _broken(name, f"{len(found)} representations for {len(sequences)} sequences")
         for sequence, representation in zip(sequences, found, strict=True):
             shape = (len(sequence), hidden) if pool == "residues" else (hidden,)
-            if np.shape(representation) != shape:
-                raise _broken(
-                    name, f"shape {np.shape(representation)} instead of {shape}", about=sequence
-                )
-            if not np.isfinite(representation).all():
+            kind = f"a {type(representation).__name__} that is no array of numbers"
+            try:
+                numbers = np.asarray(representation)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise _broken(name, f"{kind} ({error})", about=sequence) from error
+            if numbers.dtype.kind not in "fiub":
+                raise _broken(name, kind, about=sequence)
+            if numbers.shape != shape:
+                raise _broken(name, f"shape {numbers.shape} instead of {shape}", about=sequence)
+            if not np.isfinite(numbers).all():
                 raise _broken(name, "values that are not finite", about=sequence)
 
 

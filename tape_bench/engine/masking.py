@@ -30,6 +30,7 @@ from tape_bench.engine.compute import Progress
 from tape_bench.engine.forward import PADDED_TOKENS
 from tape_bench.errors import ModelError
 from tape_bench.models.embedder import MaskedLanguageModel
+from tape_bench.models.user_code import is_users, users_code
 
 SELECTED = 0.15
 """Share of residues selected; at least one a protein."""
@@ -101,7 +102,8 @@ def masked_loss(
     )
     loss, hits, masked, done = 0.0, 0, 0, 0
     for batch in _batches(chain.from_iterable(map(hide, shortest_first))):
-        answers = model.token_logits([riddle.ids for riddle in batch])
+        with users_code("the model's token_logits()", unless=lambda error: not is_users(model)):
+            answers = model.token_logits([riddle.ids for riddle in batch])
         for riddle, logits in zip(batch, answers, strict=True):
             # Rows that only pad the vocabulary to a round number stand for no token.
             scores = logits[riddle.places, : len(vocabulary.tokens)].astype(np.float64)

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tape_bench.data.fasta import read_fasta
+from tape_bench.data.fasta import AS_IT_IS, Cleaning
 from tape_bench.engine.compute import Progress
 from tape_bench.engine.embed import Representations, represent
 from tape_bench.engine.proteins import Proteins, survey
@@ -32,7 +32,12 @@ CHUNK_RESIDUES = 1 << 16
 
 
 def write_vectors(
-    model: Embedder, fasta: Path, out: Path, pool: Pool, progress: Progress | None = None
+    model: Embedder,
+    fasta: Path,
+    out: Path,
+    pool: Pool,
+    progress: Progress | None = None,
+    clean: Cleaning = AS_IT_IS,
 ) -> Proteins:
     """Embed every protein of a FASTA file and write the vectors, in the order of the file.
 
@@ -43,6 +48,7 @@ def write_vectors(
         pool: one vector a residue, or one a protein.
         progress: called with residues done and residues to do, not counting those that an
             interrupted run has left finished.
+        clean: what is done to the sequences as they are read.
 
     Returns:
         What was embedded.
@@ -57,12 +63,18 @@ def write_vectors(
         raise UsageError(
             "the output exists already", where=str(out), fix="remove it, or choose another name"
         )
-    proteins = survey(fasta, model.identity)
+    proteins = survey(fasta, model.identity, clean)
     about = _plan(model, proteins, pool)
     work = out.with_name(out.name + ".work")
     _claim(work, about)
     parts = [(chunk, work / f"{number:06}.f32") for number, chunk in enumerate(_chunks(proteins))]
-    _compute_missing(model, proteins, pool, parts, progress)
+    try:
+        _compute_missing(model, proteins, pool, parts, progress)
+    except BaseException:
+        if not _vectors_in(work):
+            # Nothing to go on from: the next run, of whatever model, finds no trace of this one.
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     vectors = Vectors(
         ids=proteins.ids,
         rows=proteins.lengths if pool == "residues" else None,
@@ -93,24 +105,34 @@ def _claim(work: Path, plan: dict[str, Any]) -> None:
     file = work / "plan.json"
     # As it will be read back: tuples become lists on the way.
     plan = json.loads(json.dumps(plan))
-    if not work.exists():
+    left = _plan_in(work) if work.exists() else {}
+    others = [name for name in plan if left.get(name) != plan[name]]
+    if others and not _vectors_in(work):
+        # New, or of a run that was killed before it had any vectors.
         replace(file, lambda path: path.write_text(json.dumps(plan, indent=1)))
-        return
+    elif others:
+        raise UsageError(
+            f"an interrupted run with another {' and '.join(others)} has left its vectors here",
+            where=str(work),
+            fix="repeat that run to finish it, remove the folder, or choose another output",
+        )
+
+
+def _plan_in(work: Path) -> dict[str, Any]:
+    """Read what an interrupted run was about."""
     try:
-        left: dict[str, Any] = json.loads(file.read_text())
+        plan: dict[str, Any] = json.loads((work / "plan.json").read_text())
+        return plan
     except (OSError, ValueError):
         raise UsageError(
             "in the way: not a folder that an interrupted run has left",
             where=str(work),
             fix="move it, or choose another output",
         ) from None
-    others = [name for name in plan if left.get(name) != plan[name]]
-    if others:
-        raise UsageError(
-            f"an interrupted run with another {' and '.join(others)} has left its vectors here",
-            where=str(work),
-            fix="repeat that run to finish it, remove the folder, or choose another output",
-        )
+
+
+def _vectors_in(work: Path) -> bool:
+    return any(work.glob("*.f32"))
 
 
 def _chunks(proteins: Proteins) -> list[slice]:
@@ -154,9 +176,7 @@ def _shift(progress: Progress, before: int, total: int, done: int, chunk: int) -
 
 
 def _sequences(proteins: Proteins) -> Iterator[str]:
-    for (id, sequence), known, length in zip(
-        read_fasta(proteins.fasta), proteins.ids, proteins.lengths, strict=True
-    ):
+    for (id, sequence), known, length in zip(proteins, proteins.ids, proteins.lengths, strict=True):
         if id != known or len(sequence) != length:
             raise DataError(
                 "the file changed while it was read", where=str(proteins.fasta), fix="try again"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench import registry
 from tape_bench.errors import unknown_name
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -71,6 +72,7 @@ def lengths(count: int, of: str = "tape") -> list[int]:
     """
     if of.isdecimal() and int(of):
         return [int(of)] * count
+    of = registry.TAPE_NAMES.get(of, of)
     if of not in ("tape", *SETS):
         raise unknown_name("data set", of, ["tape", *SETS, "a number of residues"])
     sets = list(SETS.values()) if of == "tape" else [SETS[of]]

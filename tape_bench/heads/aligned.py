@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from tape_bench.errors import ModelError
+from tape_bench.heads.catalogue import ALIGNED_PENALTIES as PENALTIES
 
 WIDEST = 10_000
 """Columns beyond which the normal equations would take more than about 2 GB."""
-
-PENALTIES = tuple(float(alpha) for alpha in 10.0 ** np.arange(4, -2.5, -0.5))
-"""Ridge penalties tried, strongest first; the weakest is as good as none."""
 
 
 class AlignedRidge:

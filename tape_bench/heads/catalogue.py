@@ -1,4 +1,4 @@
-"""Which heads there are for each kind of task, and how each is trained; nothing is imported."""
+"""Which heads there are for each kind of task, how each is found; nothing is imported."""
 
 from __future__ import annotations
 
@@ -25,49 +25,108 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class SolveConfig:
+    """How a head is solved: a convex problem, with a penalty chosen by the validation loss."""
+
+    method: str
+    """What is solved, by its name in the field."""
+    penalties: tuple[float, ...]
+    """Tried in this order, strongest first: factors of |weights|² (of half of it in logistic
+    regression) beside the mean loss over items."""
+    tolerance: float | None = None
+    """How far the gradient must fall, as a share of that at zero weights; None: solved exactly."""
+    window: int = 1
+    """Residues that the score of one sees, itself in the middle."""
+
+
+@dataclass(frozen=True)
 class HeadEntry:
-    """A head: where its class is, and how it is trained."""
+    """A head: where its class is, and how it is found."""
 
     place: str
     """`module:Class`, or a function instead of the class."""
     recipe: FitConfig | None
     """None for a head that is solved, not trained step by step."""
+    solver: SolveConfig | None = None
+    """None for a head that is trained."""
+    units: int = 512
+    """Of a network: multiplications for each number it reads; says whether several threads pay."""
     aligned: bool = False
     """True if it reads the residues of a whole protein position by position."""
     note: str = ""
     """What a reader of the record should know about this head."""
 
 
-_LINEAR = "tape_bench.heads.linear:Linear"
 _MLP = "tape_bench.heads.mlp:SequenceMLP"
+_SOLVED = "tape_bench.heads.solved"
+
+
+def _powers(first: float, last: float, step: float) -> tuple[float, ...]:
+    """Return powers of ten from one exponent down to another."""
+    count = round((first - last) / step) + 1
+    return tuple(10.0 ** (first - step * number) for number in range(count))
+
+
+ALIGNED_PENALTIES = _powers(4, -2, 0.5)
+"""Strongest first; the weakest is as good as none."""
 
 HEADS: dict[Kind, dict[str, HeadEntry]] = {
     "token_class": {
-        "linear": HeadEntry(_LINEAR, FitConfig(1e-2, 0.0, batch=8192)),
+        "linear": HeadEntry(
+            f"{_SOLVED}:SoftmaxLearner",
+            None,
+            SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3),
+        ),
+        "window": HeadEntry(
+            f"{_SOLVED}:SoftmaxLearner",
+            None,
+            SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3, window=7),
+            note="linear in the seven residues that TAPE's head sees",
+        ),
         "tape": HeadEntry(
             "tape_bench.heads.token_conv:TokenConv",
             FitConfig(1e-3, 0.01, batch=2048, patience=3),
+            units=5 * 512,
             note="padding is masked and batch norm keeps to the training split's statistics: "
             "a protein's scores do not depend on its batch",
         ),
+        "bilstm": HeadEntry(
+            "tape_bench.heads.token_lstm:TokenLSTM",
+            FitConfig(3e-3, 0.01, batch=4096, max_epochs=20, patience=2),
+            note="a bidirectional LSTM over the whole chain: two layers of 64 units a "
+            "direction; padding masked: a protein's scores do not depend on its batch",
+        ),
     },
     "sequence_class": {
-        # A thousand classes of ten proteins each: at 1e-2 a wide representation overfits at once.
-        "linear": HeadEntry(_LINEAR, FitConfig(1e-3, 0.0, batch=64)),
+        "linear": HeadEntry(
+            f"{_SOLVED}:SoftmaxLearner",
+            None,
+            SolveConfig("multinomial logistic regression", _powers(-1, -6, 0.5), 1e-3),
+        ),
         "tape": HeadEntry(_MLP, FitConfig(1e-3, 0.01, batch=64)),
     },
     "sequence_value": {
-        "linear": HeadEntry(_LINEAR, FitConfig(1e-2, 0.0, batch=64)),
+        "linear": HeadEntry(
+            f"{_SOLVED}:RidgeLearner",
+            None,
+            SolveConfig("ridge regression", _powers(1, -8, 0.5)),
+        ),
         "tape": HeadEntry(_MLP, FitConfig(1e-3, 0.01, batch=64)),
         "aligned_ridge": HeadEntry(
-            "tape_bench.heads.aligned:AlignedRidge",
+            f"{_SOLVED}:AlignedRidgeLearner",
             None,
+            SolveConfig("ridge regression on aligned positions", ALIGNED_PENALTIES),
             aligned=True,
-            note="ridge regression on position-wise features, its penalty chosen on valid",
+            note="the penalty is that of the sum over proteins, not of their mean",
         ),
     },
     "residue_pair": {
-        "linear": HeadEntry("tape_bench.heads.pair:PairLinear", FitConfig(1e-3, 0.0, batch=1)),
+        "linear": HeadEntry(
+            f"{_SOLVED}:PairLogisticLearner",
+            None,
+            SolveConfig("logistic regression on products of channels", _powers(-1, -6, 1), 1e-3),
+            note="every protein weighs the same; of more than 2^26 pairs, evenly spaced proteins",
+        ),
         "tape": HeadEntry(
             "tape_bench.heads.pair:PairProductDifference",
             FitConfig(1e-3, 0.01, batch=1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch import nn
 
 from tape_bench.cards import Kind, Target
 from tape_bench.data.examples import Split
-from tape_bench.heads.aligned import AlignedRidge
 from tape_bench.heads.batches import (
     Batches,
     PairBatches,
@@ -25,11 +24,12 @@ from tape_bench.heads.catalogue import FitConfig, HeadEntry
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import LOSSES
 from tape_bench.heads.pair import PairHead
+from tape_bench.heads.rows import PIECE
 from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
 Progress = Callable[[int, int, float], None]
-"""Called with epochs done, epochs at most, and the validation loss of the last one."""
+"""Called with epochs (or penalties) done and at most, and the validation loss of the last one."""
 
 
 class Learner(Protocol):
@@ -44,11 +44,27 @@ class Learner(Protocol):
         """Return the values of every item of the split, end to end."""
 
 
+def multiplications(
+    kind: Kind, entry: HeadEntry, target: Target, known: Representations, sequences: Sequence[str]
+) -> float:
+    """Estimate how many multiplications a step of learning has, of either direction."""
+    hidden = float(known[sequences[0]].shape[-1])
+    units = entry.units
+    if entry.solver is not None:
+        units = int(hidden) if kind == "sequence_value" else (target.classes or 1)
+        units *= entry.solver.window
+    if kind == "residue_pair":
+        pairs = float(np.mean([len(sequence) ** 2 for sequence in sequences]))
+        return pairs * hidden * (1 if entry.recipe is None else entry.recipe.batch)
+    return hidden * units * float(PIECE if entry.recipe is None else entry.recipe.batch)
+
+
 def learner(kind: Kind, entry: HeadEntry, target: Target, known: Representations) -> Learner:
     """Return the learner for a head."""
-    if entry.recipe is None:
-        return RidgeLearner(target, known)
-    return NetworkLearner(kind, entry.place, entry.recipe, target, known)
+    if entry.recipe is not None:
+        return NetworkLearner(kind, entry.place, entry.recipe, target, known)
+    solved: Learner = _found(entry.place)(entry.solver, target, known)
+    return solved
 
 
 class NetworkLearner:
@@ -104,8 +120,7 @@ class NetworkLearner:
         return values
 
     def _new_head(self, train: Split) -> nn.Module:
-        module, _, name = self.place.partition(":")
-        make = getattr(importlib.import_module(module), name)
+        make = _found(self.place)
         hidden = len(self._scaling.mean)
         if self.kind != "residue_pair":
             head: nn.Module = make(hidden, self.target.classes or 1)
@@ -132,35 +147,9 @@ class NetworkLearner:
         return ProteinBatches(features, scaled, self.recipe.batch)
 
 
-class RidgeLearner:
-    """The aligned ridge regression, which is solved and needs no seed."""
-
-    def __init__(self, target: Target, known: Representations) -> None:
-        """Prepare to solve for this target on the representations of residues."""
-        self.target = target
-        self.known = known
-        self._ridge = AlignedRidge()
-
-    def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
-    ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
-        """Solve on one split, choose the penalty by the other."""
-        self._ridge.fit(
-            self._proteins(train),
-            np.array(targets_of(train, self.target)),
-            self._proteins(valid),
-            np.array(targets_of(valid, self.target)),
-        )
-        if progress is not None:
-            progress(1, 1, self._ridge.valid_loss)
-        return {"alpha": self._ridge.alpha, "valid_loss": self._ridge.valid_loss}, []
-
-    def predict(self, split: Split) -> NDArray[np.float32]:
-        """Return the predicted value of every protein of the split."""
-        return self._ridge.predict(self._proteins(split)).astype(np.float32)
-
-    def _proteins(self, split: Split) -> list[NDArray[np.float32]]:
-        return [self.known[sequence] for sequence in split.sequences]
+def _found(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def targets_of(split: Split, target: Target) -> list[Any]:

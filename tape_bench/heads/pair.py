@@ -26,25 +26,6 @@ class PairHead(nn.Module, ABC):
         """Begin at the share of pairs that are in contact, so that training need not find it."""
 
 
-class PairLinear(PairHead):
-    """Logistic regression on the products of two residues' channels."""
-
-    def __init__(self, hidden: int) -> None:
-        """Map `hidden` products to one logit; starts at zero, the problem has one minimum."""
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(hidden))
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return contact logits `[..., residues, residues]` for `x` `[..., residues, hidden]`."""
-        return kernels.pair_scores(x, self.weight[None], bias=self.bias[None]).squeeze(-3)
-
-    @torch.no_grad()
-    def start_at(self, rate: float) -> None:
-        """Begin at the share of pairs that are in contact, so that training need not find it."""
-        self.bias.fill_(logit(rate))
-
-
 class PairProductDifference(PairHead):
     """TAPE's contact head: products and differences, one linear layer, made symmetric.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -37,7 +38,7 @@ class Scaling:
             mean = mean + apart * (len(rows) / count)
             squares = (
                 squares
-                + ((rows - own_mean) ** 2).sum(axis=0)
+                + np.einsum("ij,ij->j", own := rows - own_mean, own)
                 + apart**2 * (len(rows) * (count - len(rows)) / count)
             )
         deviation = np.sqrt(squares / max(count, 1))
@@ -46,11 +47,23 @@ class Scaling:
 
     def __call__(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardise `[..., hidden]`, cut at `CLIP` standard deviations."""
-        inverse = np.divide(
-            1.0, self.deviation, out=np.zeros_like(self.deviation), where=self.deviation > 0
-        )
-        scaled = (array - self.mean.astype(np.float32)) * inverse.astype(np.float32)
-        return np.clip(scaled, -CLIP, CLIP, out=scaled)
+        return self.into(np.empty_like(array, np.float32), array)
+
+    def into(self, out: NDArray[np.float32], array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardise `[..., hidden]` into another array."""
+        np.subtract(array, self._offset, out=out)
+        np.multiply(out, self._factor, out=out)
+        return np.clip(out, -CLIP, CLIP, out=out)
+
+    @cached_property
+    def _offset(self) -> NDArray[np.float32]:
+        return self.mean.astype(np.float32)
+
+    @cached_property
+    def _factor(self) -> NDArray[np.float32]:
+        varies = self.deviation > 0
+        inverse = np.divide(1.0, self.deviation, out=np.zeros_like(self.deviation), where=varies)
+        return inverse.astype(np.float32)
 
     def restore(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map standardised values back; a value without variance comes back as its mean."""

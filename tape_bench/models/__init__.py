@@ -16,11 +16,16 @@ def load_model(spec: str, **options: Any) -> Embedder:
         options: `dtype`, `device`, and what the family offers beside them.
 
     Raises:
-        UsageError: no such family, or an option it does not know.
-        ModelError: the model cannot be loaded.
+        UsageError: no such family, an option it does not know, or no such precision.
+        ModelError: this machine has no such device, or the model cannot be loaded.
     """
     loader, argument = registry.model_loader(spec)
     given = {name: value for name, value in options.items() if value is not None}
     registry.check_options(spec, loader, given)
+    if "device" in given or "dtype" in given:
+        # It brings torch, which a run that is complete already does without.
+        from tape_bench.models.placement import check_placement
+
+        check_placement(given.get("device"), given.get("dtype"))
     model: Embedder = loader(argument, **given)
     return model

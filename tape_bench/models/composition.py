@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.data.tokens import LETTERS
-from tape_bench.models.embedder import Identity, Pool, Representation
+from tape_bench.models.embedder import Identity, Pool, Representation, check_request
 from tape_bench.models.onehot import control_identity, one_hot, refuse_argument, refuse_first
 
 WINDOW = 15
@@ -31,15 +31,14 @@ class Composition:
         Raises:
             ModelError: an empty sequence, a letter outside the vocabulary, or pool `first`.
         """
+        check_request(sequences, pool)
         refuse_first(self.identity.name, pool)
         represent = _windows if pool == "residues" else _whole
         return [represent(one_hot(sequence)) for sequence in sequences]
 
 
-def load(
-    argument: str | None = None, *, dtype: str | None = None, device: str | None = None
-) -> Composition:
-    """Return the composition control; it only counts, so dtype and device do not matter."""
+def load(argument: str | None = None, *, device: str | None = None) -> Composition:
+    """Return the composition control; it only counts, so any device will do."""
     refuse_argument("composition", argument)
     return Composition(control_identity("composition", hidden_size=len(LETTERS) + 1))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.data.tokens import Vocabulary
+from tape_bench.errors import UsageError, unknown_name
 
 Pool = Literal["residues", "mean", "first"]
 Representation = NDArray[np.float32]
@@ -47,6 +48,22 @@ class Identity:
     """Task kinds the model can serve; None for all."""
     only_head: str | None = None
     """The one head this model makes sense with; None for any."""
+
+
+def check_request(sequences: Sequence[str], pool: str) -> None:
+    """Refuse what would be answered with something else than was meant.
+
+    Raises:
+        UsageError: one sequence instead of a list of them, whose letters would each be taken for
+            a protein; or no such pooling.
+    """
+    if isinstance(sequences, str):
+        raise UsageError(
+            f"sequences must be a list, not the one sequence {sequences[:20]!r}",
+            fix=f"write embed([{sequences[:20]!r}])",
+        )
+    if pool not in get_args(Pool):
+        raise unknown_name("pooling", pool, get_args(Pool))
 
 
 @runtime_checkable

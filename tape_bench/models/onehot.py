@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tape_bench.data.tokens import LETTERS, TAPE_IUPAC
 from tape_bench.errors import DataError, ModelError, UsageError
-from tape_bench.models.embedder import Identity, Pool, Representation
+from tape_bench.models.embedder import Identity, Pool, Representation, check_request
 
 _FIRST_LETTER = TAPE_IUPAC.tokens.index(LETTERS[0])
 
@@ -27,15 +27,14 @@ class OneHot:
         Raises:
             ModelError: an empty sequence, a letter outside the vocabulary, or pool `first`.
         """
+        check_request(sequences, pool)
         refuse_first(self.identity.name, pool)
         residues = [one_hot(sequence) for sequence in sequences]
         return residues if pool == "residues" else [one.mean(axis=0) for one in residues]
 
 
-def load(
-    argument: str | None = None, *, dtype: str | None = None, device: str | None = None
-) -> OneHot:
-    """Return the One Hot model; there is nothing to compute, so dtype and device do not matter."""
+def load(argument: str | None = None, *, device: str | None = None) -> OneHot:
+    """Return the One Hot model; nothing is computed, so any device will do."""
     refuse_argument("onehot", argument)
     return OneHot(control_identity("onehot", hidden_size=len(LETTERS)))
 

@@ -15,6 +15,19 @@ _DTYPES: dict[str, torch.dtype] = {
 }
 
 
+def check_placement(device: str | None, dtype: str | None) -> None:
+    """Refuse a device this machine has not, and a precision there is not, for any model.
+
+    Raises:
+        ModelError: no such device.
+        UsageError: no such precision.
+    """
+    if device is not None:
+        choose_device(device)
+    if dtype is not None:
+        dtype_named(dtype)
+
+
 def choose_device(name: str | None) -> torch.device:
     """Choose a device by name: `cpu`, `cuda` or `cuda:N`; None for a GPU where there is one."""
     if name is None:

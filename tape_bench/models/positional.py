@@ -17,10 +17,8 @@ class Positional(OneHot):
     """
 
 
-def load(
-    argument: str | None = None, *, dtype: str | None = None, device: str | None = None
-) -> Positional:
-    """Return the positional control; nothing to compute, so dtype and device do not matter."""
+def load(argument: str | None = None, *, device: str | None = None) -> Positional:
+    """Return the positional control; nothing to compute, so any device will do."""
     refuse_argument("positional", argument)
     return Positional(
         control_identity(

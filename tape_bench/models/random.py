@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tape_bench.errors import ModelError, unknown_name
+from tape_bench import places
+from tape_bench.errors import CheckpointError, ModelError, unknown_name
 from tape_bench.models.proteinlm.adapter import ProteinLM
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.folder import config_from_json
@@ -30,6 +31,12 @@ SHAPES = {
     ),
 }
 """Published architectures, by name."""
+
+EXAMPLE = (
+    '{"num_hidden_layers": 16, "hidden_size": 1024, "num_attention_heads": 16, '
+    '"max_position_embeddings": 2176, "layer_norm_eps": 1e-12, "hidden_act": "gelu_new"}'
+)
+"""What a JSON file says of a shape: that of ProteinLM-200M; "gelu" is the erf form."""
 
 _SPREAD = 0.02
 """Standard deviation of Megatron's initial weights."""
@@ -49,7 +56,7 @@ def load(
     """Make an untrained model.
 
     Args:
-        argument: `proteinlm-200m`, or the path of a `config.json` as `tape-bench convert` writes.
+        argument: `proteinlm-200m`, or the path of a JSON file that says the shape; see `EXAMPLE`.
         seed: another seed is another untrained model.
         dtype: precision to compute in; see `proteinlm.load`, and so for the rest.
         device: `cpu`, `cuda` or `cuda:N`.
@@ -62,13 +69,13 @@ def load(
         UsageError: no architecture has this name.
         CheckpointError: the config file cannot be read.
     """
-    path = Path(argument or "").expanduser()
     if argument in SHAPES:
         config, name = SHAPES[argument], argument
-    elif path.suffix == ".json":
-        config, name = config_from_json(path), path.absolute().parent.name.lower()
+    elif (argument or "").endswith(".json"):
+        config = _read(places.expand(argument or ""))
+        name = f"{config.layers}x{config.hidden}"
     else:
-        raise unknown_name("untrained architecture", argument or "", [*SHAPES, "PATH/config.json"])
+        raise unknown_name("untrained architecture", argument or "", [*SHAPES, "CONFIG.json"])
     return ProteinLM(
         lambda: RandomWeights(config, seed),
         Reading(reading, special_tokens, layer),
@@ -80,6 +87,17 @@ def load(
         device=device,
         tensor_parallel=tensor_parallel,
     )
+
+
+def _read(path: Path) -> ProteinLMConfig:
+    try:
+        return config_from_json(path)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"not the shape of an untrained network: {error.what}",
+            where=error.where,
+            fix=f"give the config.json that `tape-bench convert` writes, or one like {EXAMPLE}",
+        ) from None
 
 
 class RandomWeights:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tape_bench.data.tokens import TAPE_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError, UsageError
-from tape_bench.models.embedder import Identity, Pool, Representation
+from tape_bench.models.embedder import Identity, Pool, Representation, check_request
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.tape_bert_checkpoint import Weights, read_config, read_weights
@@ -58,6 +58,7 @@ class TapeBertEmbedder:
         Raises:
             ModelError: an empty or too long sequence, or a letter outside the vocabulary.
         """
+        check_request(sequences, pool)
         lengths = [len(sequence) + SPECIALS for sequence in sequences]
         found: dict[int, Representation] = {}
         for batch in pack(lengths, self.tokens_per_launch()):

@@ -1,8 +1,8 @@
 """The protocol `probe`: what can be read off frozen representations.
 
-The encoder is never changed. Each channel is standardised by the training split. A head is
-trained on train for each target and seed, and the epoch (or penalty) with the lowest loss on
-valid is kept; the test splits are only ever predicted.
+The encoder is never changed. Each channel is standardised by the training split. The default
+heads are convex problems solved on train, once a target; others are trained for each seed. The
+penalty (or epoch) with the lowest loss on valid is kept; the test splits are only ever predicted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tape_bench.models.embedder import Identity, Pool, Representation
 from tape_bench.scoring.contacts import pair_labels
 from tape_bench.scoring.predictions import Predictions
 
-VERSION = "1"
+VERSION = "2"
 """Changes when the protocol changes in a way that can change a figure."""
 
 Progress = Callable[[int, int, float], None]
-"""Called with epochs done, epochs at most, and the validation loss of the last one."""
+"""Called with epochs (or penalties) done and at most, and the validation loss of the last one."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,28 @@ class ProbePlan:
     version: str = VERSION
 
     @property
+    def seed_matters(self) -> bool:
+        """Whether the figures depend on the seed: not where the head is solved."""
+        return self.entry.recipe is not None
+
+    @property
     def resolved(self) -> dict[str, Any]:
         """Every choice that can change a figure, for the record."""
         choices: dict[str, Any] = {"head": self.head, "pool": self.pool}
+        if not self.entry.aligned:
+            choices["features"] = "standardised by train, cut at 10 standard deviations"
+        if (solver := self.entry.solver) is not None:
+            choices |= {
+                "method": solver.method,
+                "penalties": list(solver.penalties),
+                "selection": "lowest validation loss",
+            }
+            if solver.tolerance is not None:
+                choices["tolerance"] = solver.tolerance
+            if solver.window > 1:
+                choices["window"] = solver.window
         if self.entry.recipe is not None:
             choices |= {
-                "features": "standardised by train, cut at 10 standard deviations",
                 "optimiser": "AdamW",
                 "selection": "lowest validation loss",
                 **asdict(self.entry.recipe),
@@ -63,7 +79,8 @@ class Trained:
     predictions: Mapping[str, Predictions]
     """By split."""
     selected: Mapping[str, Any]
-    """What was chosen on valid: the epoch or the penalty, and its validation loss."""
+    """What was chosen on valid: the epoch or the penalty, and its validation loss; and how near
+    a solved head came to the optimum."""
     history: tuple[tuple[float, float], ...]
     """Training and validation loss of every epoch; empty for a head that is solved."""
 
@@ -107,24 +124,28 @@ def train(
         target: what to predict; every split given must carry it.
         splits: train, valid and test splits by name.
         representations: of every sequence, pooled as the plan says.
-        seed: decides the head's first weights, the order of proteins, and dropout.
-        progress: called after every epoch.
+        seed: decides the head's first weights, the order of proteins, and dropout; nothing
+            where the head is solved.
+        progress: called after every epoch, or every penalty.
 
     Raises:
         ModelError: training became unstable, or proteins are too long for `aligned_ridge`.
     """
     # Brings torch, which planning a run or finding it done must not wait for.
-    from tape_bench.heads.learning import learner
+    from tape_bench.heads.learning import learner, multiplications
+    from tape_bench.heads.threads import enough_threads
 
     card = plan.card
     learned = learner(card.kind, plan.entry, target, representations)
     train_split, valid_split = splits[card.split_of("train")], splits[card.split_of("valid")]
-    selected, history = learned.learn(train_split, valid_split, seed, progress)
-    predictions = {
-        name: _predictions(plan, target, split, learned.predict(split))
-        for name, split in splits.items()
-        if split.role != "train"
-    }
+    steps = multiplications(card.kind, plan.entry, target, representations, train_split.sequences)
+    with enough_threads(steps):
+        selected, history = learned.learn(train_split, valid_split, seed, progress)
+        predictions = {
+            name: _predictions(plan, target, split, learned.predict(split))
+            for name, split in splits.items()
+            if split.role != "train"
+        }
     return Trained(predictions, selected, tuple(history))
 
 
@@ -139,4 +160,4 @@ def _predictions(
     else:
         truth = np.array(known, np.float64 if plan.card.kind == "sequence_value" else np.int64)
     lengths = np.array([len(sequence) for sequence in split.sequences], np.int64)
-    return Predictions(plan.card.kind, tuple(split.ids), lengths, values, truth)
+    return Predictions(plan.card.kind, tuple(split.ids), lengths, values, truth, split.clusters)

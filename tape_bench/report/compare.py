@@ -11,13 +11,8 @@ from tape_bench.cards import Kind
 from tape_bench.errors import NotComparableError, RecordError
 from tape_bench.report.kept import Kept, predictions
 from tape_bench.report.pairing import Pair, why_not_comparable
-from tape_bench.report.seeds import BySeed, luck, widened
+from tape_bench.report.seeds import BySeed, luck, untold, widened
 from tape_bench.results.record import MetricRecord, RunRecord
-
-ONE_SEED = (
-    "the runs differ in their only seed, and how much a seed matters is unknown; "
-    "give both several seeds, or the same one"
-)
 
 SIGNIFICANT = 0.05
 """Adjusted p-value below which a difference is called one."""
@@ -47,10 +42,9 @@ class Change:
     """Why the two must not be compared; not empty only where the user insisted."""
     remark: str | None = None
     """Why there is no interval."""
-    by_seed_a: BySeed = field(default_factory=dict)
-    by_seed_b: BySeed = field(default_factory=dict)
-    luck_included: bool = False
-    """Whether the interval takes in the luck of training, or the choice of proteins only."""
+    by_seed_a: BySeed | None = field(default_factory=dict)
+    """Figures by seed; None where the head is solved, and no seed can change anything."""
+    by_seed_b: BySeed | None = field(default_factory=dict)
 
     @property
     def difference(self) -> float | None:
@@ -108,10 +102,11 @@ def compare(
 
 def figures(pair: Pair, every_metric: bool = False) -> list[Change]:
     """List what two records say of the same metrics, without any statistics."""
-    a = pair.a.record
+    a, b = pair.a.record, pair.b.record
     wanted = [(a.task.primary, a.task.headline)]
     if every_metric:
-        wanted += [(metric.id, metric.split) for metric in a.metrics]
+        shared = [metric for metric in a.metrics if b.metric(metric.id, metric.split)]
+        wanted += [(metric.id, metric.split) for metric in shared]
     return [figure(pair, metric, split) for metric, split in dict.fromkeys(wanted)]
 
 
@@ -157,8 +152,12 @@ def measured(
     """Add the interval of the change, and the permutation test if wanted.
 
     The interval is the paired bootstrap over proteins, widened by how much the runs' figures
-    differ from seed to seed where they have several.
+    differ from seed to seed. A head trained with a single seed gets neither interval nor test:
+    proteins alone would say that luck is a difference.
     """
+    a, b = change.by_seed_a, change.by_seed_b
+    if unknown := untold([(change.model_a, a), (change.model_b, b)]):
+        return dataclasses.replace(change, remark=unknown)
     if isinstance(kept, str):
         return dataclasses.replace(change, remark=kept)
     # scipy takes longer to start than everything else here.
@@ -180,12 +179,9 @@ def measured(
     if difference.value is None or difference.interval is None:
         return change
     low, high = difference.interval.low, difference.interval.high
-    chance = luck(change.by_seed_a, change.by_seed_b)
-    if chance:
+    if chance := luck(a, b):
         low, high = widened(difference.value, low, high, chance, level)
-    elif change.by_seed_a.keys() != change.by_seed_b.keys():
-        return dataclasses.replace(change, remark=ONE_SEED)
-    return dataclasses.replace(change, low=low, high=high, luck_included=chance is not None)
+    return dataclasses.replace(change, low=low, high=high)
 
 
 def in_words(change: Change) -> str:
@@ -212,7 +208,9 @@ def _odds(p: float) -> str:
     return "at most 1 of 1,000 cases" if p <= 0.001 else f"about {p * 100:.2g} of 100 cases"
 
 
-def _by_seed(record: RunRecord, metric: MetricRecord | None) -> BySeed:
+def _by_seed(record: RunRecord, metric: MetricRecord | None) -> BySeed | None:
+    if not record.protocol.seed_matters:
+        return None
     # A record lists its figures in the order of rising seeds.
     figures = zip(sorted(record.protocol.seeds), metric.per_seed if metric else (), strict=False)
     return {seed: value for seed, value in figures if value is not None}

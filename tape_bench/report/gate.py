@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tape_bench.report.compare import ONE_SEED, Change, figure, kept_of, measured
+from tape_bench.report.compare import Change, figure, kept_of, measured
 from tape_bench.report.gather import Filed, Gathered
 from tape_bench.report.pairing import Pair, pair
 from tape_bench.report.tolerance import Tolerances
@@ -19,7 +19,7 @@ class Exit(IntEnum):
     REGRESSION = 1
     USAGE = 2
     NOT_COMPARABLE = 3
-    INCOMPLETE = 4
+    UNTOLD = 4
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Verdict:
     def outcome(self) -> Exit:
         """The exit code: a regression outweighs what could not be checked."""
         found = {finding.outcome for finding in self.findings}
-        for outcome in (Exit.REGRESSION, Exit.NOT_COMPARABLE, Exit.INCOMPLETE):
+        for outcome in (Exit.REGRESSION, Exit.NOT_COMPARABLE, Exit.UNTOLD):
             if outcome in found:
                 return outcome
         return Exit.FINE
@@ -76,7 +76,7 @@ def check(
         reference: what it must not fall behind; each of its records needs a counterpart.
         tolerances: drops that are let pass.
         paired: let a drop pass, too, that chance could make: the whole interval of the change,
-            paired by protein, must lie below zero.
+            paired by protein and widened by the luck of training, must lie below zero.
         level: confidence level of all intervals together (Bonferroni), so that checking many
             figures does not raise more false alarms than checking one.
         draws: bootstrap draws.
@@ -85,12 +85,12 @@ def check(
         UsageError: it is not clear which records belong together.
     """
     findings = [
-        Finding(Exit.INCOMPLETE, f"{side}: {fault.what}", "", str(fault.where))
+        Finding(Exit.UNTOLD, f"{side}: {fault.what}", "", str(fault.where))
         for side, gathered in (("new", new), ("reference", reference))
         for fault in gathered.faults
     ]
     if not reference.filed:
-        findings.append(Finding(Exit.INCOMPLETE, "there are no reference records", "", ""))
+        findings.append(Finding(Exit.UNTOLD, "there are no reference records", "", ""))
     pairing = pair(reference.filed, new.filed)
     findings += [_missing(filed) for filed in pairing.only_a]
     chosen = [(one, _checked(one, tolerances)) for one in pairing.pairs]
@@ -127,7 +127,7 @@ def _findings(
     for side, record in (("reference", reference), ("new", new)):
         if record.status != "complete":
             why = f"the {side} run is {record.status}"
-            return [Finding(Exit.INCOMPLETE, why, new.task.id, new.model.name)]
+            return [Finding(Exit.UNTOLD, why, new.task.id, new.model.name)]
     kept = kept_of(pair) if paired and not any(change.doubts for change in changes) else None
     findings = []
     for change in changes:
@@ -146,16 +146,14 @@ def judge(change: Change, tolerance: float, paired: bool) -> tuple[Exit, str]:
     if change.a is None:
         return Exit.FINE, "the reference is undefined: nothing to fall behind"
     if change.b is None or change.better is None:
-        return Exit.INCOMPLETE, "the figure has become undefined"
+        return Exit.UNTOLD, "the figure has become undefined"
     drop = -change.better
     if drop <= tolerance:
         return Exit.FINE, "no worse" if drop <= 0 else f"worse by {drop:.4g}, within tolerance"
     if not paired:
         return Exit.REGRESSION, f"worse by {drop:.4g}, more than {tolerance:g}"
-    if change.remark == ONE_SEED:
-        return Exit.FINE, f"worse by {drop:.4g}, not told from the luck of training: {ONE_SEED}"
     if change.low is None or change.high is None:
-        return Exit.INCOMPLETE, f"no paired interval: {change.remark}"
+        return Exit.UNTOLD, f"worse by {drop:.4g}, not told from chance: {change.remark}"
     low, high = (
         (change.low, change.high) if change.higher_is_better else (-change.high, -change.low)
     )
@@ -167,6 +165,4 @@ def judge(change: Change, tolerance: float, paired: bool) -> tuple[Exit, str]:
 
 def _missing(filed: Filed) -> Finding:
     record = filed.record
-    return Finding(
-        Exit.INCOMPLETE, "there is no new record of this", record.task.id, record.model.name
-    )
+    return Finding(Exit.UNTOLD, "there is no new record of this", record.task.id, record.model.name)

@@ -12,7 +12,7 @@ WORDS = {
     Exit.FINE: "fine",
     Exit.REGRESSION: "REGRESSION",
     Exit.NOT_COMPARABLE: "not comparable",
-    Exit.INCOMPLETE: "missing or incomplete",
+    Exit.UNTOLD: "cannot be told",
 }
 
 

@@ -57,6 +57,18 @@ def warnings(gathered: Gathered) -> list[str]:
     return [f"left out {fault.where}: {fault.what}" for fault in gathered.faults]
 
 
+def files(gathered: Gathered) -> dict[str, str]:
+    """Return the digest of each record -> the file it stands in, as short as can be from here."""
+    here = Path.cwd()
+    return {
+        filed.record.digest: str(
+            filed.path.relative_to(here) if filed.path.is_relative_to(here) else filed.path
+        )
+        for filed in gathered.filed
+        if filed.record.digest
+    }
+
+
 def _files(place: Path) -> list[Path]:
     if place.is_dir():
         return [path.resolve() for path in store.find(place)]

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tape_bench.report import runs
 from tape_bench.report.gather import Filed
 from tape_bench.report.pairing import Pair, why_not_comparable
+from tape_bench.results.record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 class Entry:
     """The figure of one record."""
 
+    changed: tuple[str, ...]
+    """What is new against the entry before; of the first, what it was."""
     started: str
     version: str
     commit: str | None
@@ -72,11 +76,10 @@ def plot(entries: Sequence[Entry], title: str, label: str) -> Plot:
         names = [(entry.commit or entry.version)[:7] for entry in entries]
         panel.set_xticks(range(len(entries)), names, rotation=60, ha="right")
         panel.set_ylabel(label)
-        panel.set_title(style.name(title, 60))
         panel.grid(axis="y", color=style.FAINT, linewidth=0.6)
         return figure
 
-    return style.Plot("history", f"{label} over records: {title}", draw)
+    return style.Plot("history", f"{label} over records: {title}", draw, title=title)
 
 
 def _entry(now: Filed, before: Filed | None, metric: str, split: str) -> Entry:
@@ -98,6 +101,7 @@ def _entry(now: Filed, before: Filed | None, metric: str, split: str) -> Entry:
             change = value - earlier.value
     account = record.provenance
     return Entry(
+        changed=tuple(_changed(now.record, before.record if before else None)),
         started=account.started,
         version=account.package_version,
         commit=account.git_commit,
@@ -110,3 +114,10 @@ def _entry(now: Filed, before: Filed | None, metric: str, split: str) -> Entry:
         change=change,
         remark=remark,
     )
+
+
+def _changed(now: RunRecord, before: RunRecord | None) -> list[str]:
+    if before is not None:
+        return runs.changes(before, now) or ["nothing that the record tells"]
+    account, data = now.provenance, now.task.data
+    return [f"tape-bench {account.package_version}", now.protocol.id, f"{data.status} data"]

@@ -1,8 +1,8 @@
 """The story of a leaderboard: records and published tables in, one table model out.
 
-Ours and published figures stand in the same columns, but only figures of the same metric, split
-and data are ranked together. Whatever cannot be set beside the others keeps its value, carries a
-dagger, and says why.
+Ours and published figures stand in the same columns, in groups of one protocol and the same data;
+only figures of one group are ranked together. Whatever cannot be set beside the others keeps its
+value, carries a dagger, and says why.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ def build(
     baselines: Sequence[BaselineTable],
     cards: Mapping[str, TaskCard],
     warnings: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> Leaderboard:
     """Set records beside published figures.
 
@@ -29,6 +30,7 @@ def build(
         baselines: published tables; left out beside simulated data.
         cards: the tasks by name, in the order of columns; other tasks come after them.
         warnings: what reading the records brought to light, kept with the table.
+        files: digest of a record -> the file it stands in, for formats that programs read.
     """
     kept, older = runs.newest(records)
     said = list(warnings)
@@ -44,7 +46,7 @@ def build(
             continue
         columns = _columns(group, cards, [] if simulated else baselines)
         said += _mixed_data(group, columns)
-        table = rows.ours(group, columns)
+        table = rows.ours(group, columns, files or {})
         if not simulated:
             table += rows.published(baselines, columns)
         caption = (
@@ -53,7 +55,12 @@ def build(
             else "TAPE tasks: our runs and published figures"
         )
         sections.append(
-            Section(caption, simulated, tuple(columns), tuple(ranking.ranked(table, columns)))
+            Section(
+                caption,
+                simulated,
+                tuple(columns),
+                tuple(ranking.groups(ranking.ranked(table, columns))),
+            )
         )
     return Leaderboard(tuple(sections), tuple(said), _citations(sections, cards))
 

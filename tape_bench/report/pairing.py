@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from tape_bench.errors import UsageError
-from tape_bench.report import runs
+from tape_bench.report import choosing, runs
 from tape_bench.report.gather import Filed
 from tape_bench.results.record import RunRecord
 
@@ -27,16 +28,31 @@ class Pairing:
     pairs: tuple[Pair, ...]
     only_a: tuple[Filed, ...]
     only_b: tuple[Filed, ...]
+    unclear: tuple[tuple[Filed, ...], ...] = ()
+    """Records of one task and model on both sides that could be paired in several ways."""
 
 
 def pair(a: Sequence[Filed], b: Sequence[Filed]) -> Pairing:
-    """Pair the records of two sides by task, model and protocol.
-
-    Where each side holds a single model, its name need not agree. Of several records with the
-    same settings the newest stands.
+    """Pair the records of two sides, as `match` does, and refuse what could be meant otherwise.
 
     Raises:
         UsageError: several records of one side could be meant.
+    """
+    found = match(a, b)
+    for candidates in found.unclear:
+        listed = "\n".join(f"  {filed.path}" for filed in candidates)
+        raise UsageError(
+            f"which records of {candidates[0].record.task.id} are meant? These could be:\n{listed}",
+            fix="give the record files themselves, or a folder with one run in it",
+        )
+    return found
+
+
+def match(a: Sequence[Filed], b: Sequence[Filed]) -> Pairing:
+    """Pair the records of two sides by task, model and protocol, like with like first.
+
+    Where each side holds a single model, its name need not agree. Of several records with the
+    same settings the newest stands.
     """
     left, right = runs.newest_filed(a), runs.newest_filed(b)
     one_model = all(len({f.record.model.name for f in side}) == 1 for side in (left, right))
@@ -44,9 +60,19 @@ def pair(a: Sequence[Filed], b: Sequence[Filed]) -> Pairing:
     def model(record: RunRecord) -> str:
         return "" if one_model else record.model.name
 
+    def read(record: RunRecord) -> Hashable:
+        return record.task.data.digest, record.limit
+
+    def asked(record: RunRecord) -> Hashable:
+        protocol = record.protocol
+        given = json.dumps(protocol.given, sort_keys=True)
+        return protocol.id, protocol.version, given, tuple(protocol.seeds)
+
     keys: list[Callable[[RunRecord], Hashable]] = [
         lambda r: (r.task.id, r.run_key),
         lambda r: (r.task.id, runs.identity(r), r.task.data.digest),
+        lambda r: (r.task.id, model(r), asked(r), read(r)),
+        lambda r: (r.task.id, model(r), r.protocol.id, read(r)),
         lambda r: (r.task.id, model(r), r.protocol.id),
         lambda r: (r.task.id, model(r)),
     ]
@@ -58,9 +84,66 @@ def pair(a: Sequence[Filed], b: Sequence[Filed]) -> Pairing:
                 pairs.append(Pair(by_a[name][0], by_b[name][0]))
         left = [filed for filed in left if all(filed is not done.a for done in pairs)]
         right = [filed for filed in right if all(filed is not done.b for done in pairs)]
-    _refuse_ambiguity(_by(keys[-1], left), _by(keys[-1], right))
+    by_a, by_b = _by(keys[-1], left), _by(keys[-1], right)
+    both = sorted(by_a.keys() & by_b.keys(), key=str)
     pairs.sort(key=lambda done: (done.a.record.task.id, done.a.record.model.name))
-    return Pairing(tuple(pairs), tuple(left), tuple(right))
+    return Pairing(
+        tuple(pairs),
+        tuple(filed for name, group in by_a.items() if name not in both for filed in group),
+        tuple(filed for name, group in by_b.items() if name not in both for filed in group),
+        tuple((*by_a[name], *by_b[name]) for name in both),
+    )
+
+
+def to_compare(
+    pairing: Pairing, *, anyway: bool = False, trials: bool = False
+) -> tuple[list[Pair], list[str]]:
+    """Tell the pairs worth comparing, and say of everything else why it is not compared.
+
+    Args:
+        pairing: what was found.
+        anyway: compare what is not comparable, too.
+        trials: compare trials beside real runs, too.
+    """
+    pairs, aside, refused, tried = [], [], [], []
+    for one in pairing.pairs:
+        task = one.a.record.task
+        doubts = why_not_comparable(one, task.primary, task.headline)
+        if doubts and not anyway:
+            refused.append(one)
+            aside.append(f"not compared: {_named(one)}: {'; '.join(doubts)}")
+        elif choosing.trial(one.a.record) and choosing.trial(one.b.record) and not trials:
+            tried.append(one)
+        else:
+            pairs.append(one)
+    if not pairs:
+        # Nothing but trials; or nothing comparable, which the comparison itself explains.
+        pairs, tried = tried or refused, []
+    if tried:
+        count = f"{len(tried)} pair{'s' * (len(tried) > 1)} of trials"
+        aside.append(f"not compared: {count} (simulated data, --limit); --data chooses them")
+    for candidates in pairing.unclear:
+        name, model = candidates[0].record.task.id, candidates[0].record.model.name
+        listed = "; ".join(sorted({choosing.described(one.record) for one in candidates}))
+        aside.append(
+            f"not compared: {name} of {model}: {len(candidates)} records could be meant "
+            f"({listed}); choose with --data, --seeds or --latest"
+        )
+    alone: dict[str, list[str]] = defaultdict(list)
+    for side, left in (("A", pairing.only_a), ("B", pairing.only_b)):
+        for filed in left:
+            record = filed.record
+            seeds = ",".join(str(seed) for seed in record.protocol.seeds)
+            whose = f"{record.model.name} ({record.task.data.status} data, seeds {seeds})"
+            alone[f"only {side} has {whose} on"].append(record.task.id)
+    aside += [f"not compared: {whose} {', '.join(tasks)}" for whose, tasks in alone.items()]
+    return pairs, aside
+
+
+def _named(pair: Pair) -> str:
+    a, b = pair.a.record, pair.b.record
+    models = a.model.name if a.model.name == b.model.name else f"{a.model.name}, {b.model.name}"
+    return f"{a.task.id} of {models}"
 
 
 def why_not_comparable(pair: Pair, metric: str, split: str) -> list[str]:
@@ -107,15 +190,3 @@ def _by(key: Callable[[RunRecord], Hashable], side: Sequence[Filed]) -> dict[Has
     for filed in side:
         groups[key(filed.record)].append(filed)
     return groups
-
-
-def _refuse_ambiguity(
-    left: dict[Hashable, list[Filed]], right: dict[Hashable, list[Filed]]
-) -> None:
-    for name in left.keys() & right.keys():
-        candidates = [*left[name], *right[name]]
-        listed = "\n".join(f"  {filed.path}" for filed in candidates)
-        raise UsageError(
-            f"which records of {candidates[0].record.task.id} are meant? These could be:\n{listed}",
-            fix="give the record files themselves, or a folder with one run in it",
-        )

@@ -1,98 +1,162 @@
-"""The leaderboard on a terminal."""
+"""The leaderboard on a terminal: one table where it fits, otherwise a block for each task."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from textwrap import wrap
+
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tape_bench.report import wording
-from tape_bench.report.table import Cell, Leaderboard, Row, Section
+from tape_bench.report.layout import natural_width, say
+from tape_bench.report.table import Cell, Column, Group, Leaderboard, Row, Section
 from tape_bench.report.wording import plain
 
 _RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 
-
-_NARROW = 96
-"""Columns a terminal needs to show five tasks with their intervals."""
+_TITLE = 12
+"""Columns a task's title may take in the table before it is parted, between words only."""
 
 
 def terminal(leaderboard: Leaderboard, console: Console) -> None:
     """Print the leaderboard; names go through as plain text, so that none can steer a terminal."""
-    narrow = console.width < _NARROW
     for section in leaderboard.sections:
-        console.print(_table(leaderboard, section, narrow))
-    if narrow:
-        console.print(Text(f"{_NARROW} columns or more show the intervals, too.", style="dim"))
+        table = _table(leaderboard, section)
+        if natural_width(console, table) <= console.width:
+            console.print(table)
+        else:
+            say(console, section.caption, _caption_style(section))
+            for index, column in enumerate(section.columns):
+                _block(leaderboard, section, index, column, console)
+            console.print()
     for warning in leaderboard.warnings:
-        console.print(Text(f"note: {plain(warning)}", style="yellow"))
-    for line in (*wording.LEGEND, wording.STANDING):
-        console.print(Text(line, style="dim"))
+        say(console, f"note: {plain(warning)}", "yellow")
+    for line in wording.legend(leaderboard):
+        say(console, line, "dim")
     for text, letter in leaderboard.footnotes.items():
-        console.print(Text(f"{letter}  {plain(text)}", style="dim"))
+        say(console, f"{letter}  {plain(text)}", "dim")
 
 
-def _table(leaderboard: Leaderboard, section: Section, narrow: bool) -> Table:
+def _caption_style(section: Section) -> str:
+    return "bold yellow" if section.simulated else "bold"
+
+
+def _table(leaderboard: Leaderboard, section: Section) -> Table:
     table = Table(
-        title=Text(section.caption, style="bold yellow" if section.simulated else "bold"),
+        title=Text(section.caption, style=_caption_style(section)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    longest = max((len(plain(row.model)) + 2 for row in section.rows), default=0)
-    table.add_column("model", width=min(max(longest, 11), 18), overflow="fold")
-    table.add_column(Text.assemble("protocol", ("\ndata", "dim")), no_wrap=True)
-    common = [wording.proteins(section, index) for index in range(len(section.columns))]
-    for column, n in zip(section.columns, common, strict=True):
-        heading = Text(plain(column.title))
-        for line in filter(None, (wording.heading(column), column.split, n)):
+    # Models' names stand whole; what tells variants apart is folded under them.
+    names = [_name(leaderboard, row, "\n").plain.split("\n")[0] for row in section.rows]
+    widest = max((cell_len(name) for name in names), default=0)
+    table.add_column("model", overflow="fold", width=max(widest, _TITLE))
+    for column in section.columns:
+        heading = Text("\n".join(wrap(plain(column.title), _TITLE, break_long_words=False)))
+        for line in (wording.heading(column), column.split):
             heading.append(f"\n{plain(line)}", style="dim")
-        table.add_column(heading, justify="right", overflow="fold")
-    before: Row | None = None
-    for row in section.rows:
-        if before and (before.published, before.control) != (row.published, row.control):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in section.groups:
+        if group is not section.groups[0]:
             table.add_section()
-        if row.published and not (before and before.published):
-            table.add_row(Text("published:", style="dim"))
-        before = row
         table.add_row(
-            _name(leaderboard, row),
-            _protocol(row),
+            Text(wording.group(group).replace(", ", "\n"), style="bold cyan"),
             *(
-                _figure(leaderboard, row, cell, "" if n else f"n = {cell.n}", narrow)
-                for cell, n in zip(row.cells, common, strict=True)
+                Text("\n".join(wording.basis(group, index)), style="cyan")
+                for index in range(len(section.columns))
             ),
+        )
+        for row in group.rows:
+            table.add_row(
+                _name(leaderboard, row, "\n"),
+                *(
+                    (_one_line if group.published else _stacked)(leaderboard, group, row, index)
+                    for index in range(len(section.columns))
+                ),
+            )
+    return table
+
+
+def _block(
+    leaderboard: Leaderboard, section: Section, index: int, column: Column, console: Console
+) -> None:
+    heading = (column.title, wording.heading(column), column.split)
+    console.print()
+    say(console, ", ".join(plain(part) for part in heading), "bold underline")
+    for group in section.groups:
+        rows = [row for row in group.rows if row.cells[index].state != "absent"]
+        if rows:
+            said = [wording.group(group), *wording.basis(group, index)]
+            say(console, ", ".join(said), "cyan")
+            table = _figures(leaderboard, group, rows, index)
+            if natural_width(console, table) <= console.width:
+                console.print(table)
+                continue
+            for row in rows:
+                console.print(_name(leaderboard, row, "  "))
+                figure = _value(leaderboard, row.cells[index])
+                for part in _below(group, index, row.cells[index]):
+                    figure.append(f"  {part}", style="dim")
+                console.print(Text("  ").append_text(figure))
+
+
+def _figures(leaderboard: Leaderboard, group: Group, rows: list[Row], index: int) -> Table:
+    """Set the rows of one task and group in a line each."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    for row in rows:
+        cell = row.cells[index]
+        below = (wording.standing(cell), wording.proteins(group, index, cell))
+        table.add_row(
+            _name(leaderboard, row, "  "),
+            _value(leaderboard, cell),
+            Text(_interval(cell), style="dim"),
+            Text(" ".join(filter(None, below)), style="dim"),
         )
     return table
 
 
-def _protocol(row: Row) -> Text:
-    text = Text(plain(row.protocol))
-    if not row.published:
-        text.append(f"\n{plain(row.data)}".replace(" / ", "\n"), style="dim")
-    return text
-
-
-def _name(leaderboard: Leaderboard, row: Row) -> Text:
+def _name(leaderboard: Leaderboard, row: Row, gap: str) -> Text:
     name = Text(plain(row.model))
     name.append(wording.letters(leaderboard, row.remarks).translate(_RAISED), style="cyan")
     if kind := wording.kind(row):
-        name.append(f"\n{kind}", style="dim")
+        name.append(f"{gap}{kind}", style="dim")
     return name
 
 
-def _figure(leaderboard: Leaderboard, row: Row, cell: Cell, n: str, narrow: bool) -> Text:
+def _stacked(leaderboard: Leaderboard, group: Group, row: Row, index: int) -> Text:
+    text = _value(leaderboard, row.cells[index])
+    for line in _below(group, index, row.cells[index]):
+        text.append(f"\n{line}", style="dim")
+    return text
+
+
+def _one_line(leaderboard: Leaderboard, group: Group, row: Row, index: int) -> Text:
+    before = "  ".join(_below(group, index, row.cells[index]))
+    return Text.assemble((f"{before}  ", "dim"), _value(leaderboard, row.cells[index]))
+
+
+def _below(group: Group, index: int, cell: Cell) -> Iterator[str]:
+    lines = (_interval(cell), wording.standing(cell), wording.proteins(group, index, cell))
+    return filter(None, lines)
+
+
+def _value(leaderboard: Leaderboard, cell: Cell) -> Text:
     style = {"best": "bold green", "second": "underline"}.get(cell.mark or "", "")
     text = Text()
     text.append(wording.value(cell), style="red" if cell.state == "failed" else style)
     text.append(wording.TIED if cell.tied else "")
     text.append(wording.DAGGER if cell.daggers else "", style="cyan")
     text.append(wording.letters(leaderboard, cell.notes).translate(_RAISED), style="cyan")
-    # Published rows stay one line high: their ranks stand in the other formats.
-    if not row.published and cell.n is not None:
-        interval = "" if narrow else wording.interval(cell).replace(" – ", "–")
-        for line in filter(None, (interval, wording.standing(cell), n)):
-            text.append(f"\n{line}", style="dim")
     return text
+
+
+def _interval(cell: Cell) -> str:
+    return wording.interval(cell).replace(" – ", "–")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tape_bench.cards import BaselineTable, Measurement
 from tape_bench.report import runs
@@ -12,14 +13,32 @@ from tape_bench.results import store
 from tape_bench.results.record import MetricRecord, RunRecord
 
 OFFICIAL = "official"
-"""The pool of TAPE's own records, which comparable published figures join."""
+"""TAPE's own records: the data that comparable published figures were measured on."""
+
+PUBLISHED = "published"
+"""Data status of other people's figures: nobody can check their digest."""
+
+PUBLISHED_DIGITS = 2
+"""Decimals the papers give."""
 
 
-def ours(records: Sequence[RunRecord], columns: Sequence[Column]) -> list[Row]:
-    """Put runs of the same model and protocol in one row, different runs in different rows."""
+def ours(
+    records: Sequence[RunRecord], columns: Sequence[Column], files: Mapping[str, str]
+) -> list[Row]:
+    """Put runs of the same model and protocol in one row, different runs in different rows.
+
+    Args:
+        records: newest first.
+        columns: the tasks shown.
+        files: digest of a record -> the file it stands in.
+    """
     grouped = runs.grouped(records)
+    newest: dict[str, str] = {}
+    for record in records:
+        version = record.protocol.version
+        newest[record.protocol.id] = max(newest.get(record.protocol.id, ""), version, key=_order)
     return [
-        _row(group, variant, columns)
+        _row(group, variant, columns, newest, files)
         for group, variant in zip(grouped, runs.variants(grouped), strict=True)
     ]
 
@@ -32,18 +51,22 @@ def published(tables: Sequence[BaselineTable], columns: Sequence[Column]) -> lis
             variant="",
             protocol=", ".join(
                 dict.fromkeys(
-                    table.measured[c.task].protocol for c in columns if c.task in row.figures
+                    table.measurement(row, c.task).protocol
+                    for c in columns
+                    if c.task in row.figures
                 )
             ),
-            data="published",
             cells=tuple(
-                _published_cell(row.figures[column.task], table.measured[column.task], column)
+                _published_cell(
+                    row.figures[column.task], table.measurement(row, column.task), column
+                )
                 if column.task in row.figures
                 else Cell()
                 for column in columns
             ),
             published=True,
             citation=table.citation,
+            source=table.source,
             remarks=(row.note,) if row.note else (),
         )
         for table in tables
@@ -63,51 +86,85 @@ def _published_cell(value: float, measured: Measurement, column: Column) -> Cell
     return Cell(
         state="scored",
         value=value,
-        digits=2,
+        digits=PUBLISHED_DIGITS,
         daggers=tuple(daggers),
         remarks=(measured.reason,) if measured.comparable and measured.reason else (),
-        pool=None if daggers else OFFICIAL,
+        data=PUBLISHED,
+        metric=measured.metric if measured.metric != column.metric else None,
+        split=measured.split if measured.split != column.split else None,
+        pool=None if daggers else _pool(measured.protocol, f"{OFFICIAL}, all"),
     )
 
 
-def _row(run: runs.Run, variant: str, columns: Sequence[Column]) -> Row:
-    any_record = next(iter(run.values()))
+def _row(
+    run: runs.Run,
+    variant: str,
+    columns: Sequence[Column],
+    newest: Mapping[str, str],
+    files: Mapping[str, str],
+) -> Row:
+    first = next(iter(run.values()))
+    protocol, version = first.protocol.id, first.protocol.version
+    if version != newest[protocol]:
+        protocol = f"{protocol} version {version}"
     return Row(
-        model=any_record.model.name,
+        model=first.model.name,
         variant=variant,
-        protocol=any_record.protocol.id,
-        data=" / ".join(sorted({record.task.data.status for record in run.values()})),
-        cells=tuple(_cell(run[c.task], c) if c.task in run else Cell() for c in columns),
-        control=any_record.model.control,
+        protocol=protocol,
+        cells=tuple(
+            _cell(run[c.task], c, protocol, files.get(run[c.task].digest or "", ""))
+            if c.task in run
+            else Cell()
+            for c in columns
+        ),
+        control=first.model.control,
     )
 
 
-def _cell(record: RunRecord, column: Column) -> Cell:
+def _cell(record: RunRecord, column: Column, protocol: str, file: str) -> Cell:
+    data = record.task.data
+    cell = Cell(
+        data=data.status,
+        data_digest=data.digest,
+        limit=record.limit,
+        seeds=tuple(record.protocol.seeds),
+        run_key=record.run_key,
+        record=file,
+    )
     if record.status == "failed":
-        return Cell("failed", remarks=(f"failed: {_first_line(record.error)}",))
+        why = f"failed: {_first_line(record.error)}"
+        return replace(cell, state="failed", remarks=(why,))
     if record.status == "started":
-        return Cell("unfinished", remarks=("the run was interrupted or is still under way",))
+        why = "the run was interrupted or is still under way"
+        return replace(cell, state="unfinished", remarks=(why,))
     metric = record.metric(column.metric, column.split)
     if metric is None:
         missing = f"the record has no {column.metric} on {column.split}"
-        return Cell("undefined", remarks=(missing,))
+        return replace(cell, state="undefined", remarks=(missing,))
     daggers, rankable = _doubts(record, column)
+    cell = replace(cell, n=metric.n, daggers=daggers)
     if metric.value is None:
         reason = f"undefined: {metric.undefined or 'no reason recorded'}"
-        return Cell("undefined", n=metric.n, daggers=daggers, remarks=(reason,))
-    data = record.task.data
+        return replace(cell, state="undefined", remarks=(reason,))
     same_data = OFFICIAL if data.status == "official" else data.digest
-    limit = "" if record.limit is None else f", first {record.limit}"
-    return Cell(
+    return replace(
+        cell,
         state="scored",
         value=metric.value,
         low=metric.interval.low if metric.interval else None,
         high=metric.interval.high if metric.interval else None,
-        n=metric.n,
-        daggers=daggers,
         remarks=_left_out(record, metric),
-        pool=f"{same_data}{limit}" if rankable else None,
+        pool=_pool(protocol, f"{same_data}, {record.limit or 'all'}") if rankable else None,
     )
+
+
+def _pool(protocol: str, data: str) -> str:
+    return f"{protocol} on {data}"
+
+
+def _order(version: str) -> tuple[int, str]:
+    # Versions are whole numbers: "10" comes after "9".
+    return len(version), version
 
 
 def _doubts(record: RunRecord, column: Column) -> tuple[tuple[str, ...], bool]:

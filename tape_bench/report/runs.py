@@ -41,6 +41,32 @@ def identity(record: RunRecord) -> str:
     return _canonical(_facets(record))
 
 
+def changes(before: RunRecord | None, now: RunRecord) -> list[str]:
+    """Say what is new in a run against an earlier one of its model; all of it against none."""
+    facets = [] if before is None else [_circumstances(before)]
+    return [
+        text
+        for name, text in _circumstances(now).items()
+        if text and all(other.get(name) != text for other in facets)
+    ]
+
+
+def _circumstances(record: RunRecord) -> dict[str, str]:
+    """Facets of a run, and what it ran on."""
+    account, data = record.provenance, record.task.data
+    commit = (account.git_commit or "")[:7] + ("*" if account.git_dirty else "")
+    return {
+        **{name: text for name, text in _facets(record).items() if name != "model"},
+        "card": f"card version {record.task.version}",
+        "data": f"{data.status} data {data.digest[:7]}",
+        "package": f"tape-bench {account.package_version}",
+        "commit": f"commit {commit}" if commit else "",
+        "python": f"Python {account.python}",
+        "devices": f"on {', '.join(account.devices)}",
+        **{f"package {name}": f"{name} {version}" for name, version in account.packages.items()},
+    }
+
+
 def grouped(records: Sequence[RunRecord]) -> list[Run]:
     """Put records of the same model and protocol together, one for each task.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,27 +18,43 @@ class Luck:
 
     error: float
     """Standard error of the difference."""
-    freedom: int
+    freedom: float
     """Degrees of freedom the error rests on."""
 
 
-def luck(a: BySeed, b: BySeed) -> Luck | None:
+def untold(sides: Sequence[tuple[str, BySeed | None]]) -> str | None:
+    """Say why the luck of training cannot be told for some of the sides, or return None.
+
+    One seed says nothing, nor does the same one on both sides: it makes another head of every
+    model's representations.
+
+    Args:
+        sides: name of the model, and its figures by seed; None for a head that is solved.
+    """
+    lone = [name for name, figures in sides if figures is not None and len(figures) < 2]
+    if not lone:
+        return None
+    return (
+        f"the head of {' and of '.join(lone)} was trained with one seed, so the luck of training "
+        "is unknown: use several seeds (--seeds 0,1,2), or a head that is solved"
+    )
+
+
+def luck(a: BySeed | None, b: BySeed | None) -> Luck | None:
     """Estimate the luck in the difference of two runs' means over seeds.
 
-    Runs of the same seeds are paired by seed; others share one variance, as in Student's test.
-    None where a single seed each says nothing.
+    Runs of the same seeds are paired by seed; of others, each brings its own variance, as in
+    Welch's test. A head that is solved (None) brings none, and two such no luck at all.
     """
-    count = len(a)
-    if a.keys() == b.keys():
-        differences = [b[seed] - a[seed] for seed in a]
-        if count < 2:
-            return None
-        return Luck(float(np.std(differences, ddof=1)) / math.sqrt(count), count - 1)
-    freedom = len(a) + len(b) - 2
-    if freedom < 1 or not a or not b:
+    if a is not None and b is not None and a.keys() == b.keys():
+        return _of_mean([b[seed] - a[seed] for seed in a])
+    lucks = [_of_mean(list(side.values())) for side in (a, b) if side is not None]
+    if not lucks:
         return None
-    squares = sum(float(np.var(list(side.values()))) * len(side) for side in (a, b))
-    return Luck(math.sqrt(squares / freedom * (1 / len(a) + 1 / len(b))), freedom)
+    squares = [luck.error**2 for luck in lucks]
+    parts = sum(square**2 / luck.freedom for square, luck in zip(squares, lucks, strict=True))
+    least = min(luck.freedom for luck in lucks)
+    return Luck(math.sqrt(sum(squares)), sum(squares) ** 2 / parts if parts else least)
 
 
 def widened(
@@ -52,3 +68,9 @@ def widened(
         difference - math.hypot(difference - low, reach),
         difference + math.hypot(high - difference, reach),
     )
+
+
+def _of_mean(figures: Sequence[float]) -> Luck:
+    """Return how surely figures, one a seed, fix their mean."""
+    count = len(figures)
+    return Luck(float(np.std(figures, ddof=1)) / math.sqrt(count), count - 1)

@@ -42,8 +42,21 @@ class Cell:
     """Why the figure may not be set beside the published ones."""
     remarks: tuple[str, ...] = ()
     """What else to bear in mind."""
+    data: str = ""
+    """Status of the data behind the figure, e.g. `official` or `partial`."""
+    data_digest: str = ""
+    limit: int | None = None
+    """Records used of each split, from the first, where not all were."""
+    metric: str | None = None
+    """Id of the metric, where it is not the column's."""
+    split: str | None = None
+    """Name of the split, where it is not the column's."""
+    seeds: tuple[int, ...] = ()
+    run_key: str = ""
+    record: str = ""
+    """The file the record stands in, where that is known."""
     pool: str | None = None
-    """Figures of one pool may be ranked together; None is ranked with nothing."""
+    """Figures of one pool (protocol, data) may be ranked together; None is ranked with nothing."""
     rank: int | None = None
     ranked: int = 0
     """How many figures the pool has."""
@@ -69,15 +82,40 @@ class Row:
     variant: str
     """What tells it from rows of the same name: precision, layer, head; may be empty."""
     protocol: str
-    data: str
-    """Status of the data, e.g. `official` or `partial`; `published` for other people's rows."""
+    """With its version where that is not the newest here."""
     cells: tuple[Cell, ...]
     """One for each column, in order."""
     control: bool = False
     published: bool = False
     citation: str | None = None
     """Key of the BibTeX file, for a published row."""
+    source: str = ""
+    """Where the figures of a published row stand."""
     remarks: tuple[str, ...] = ()
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The statuses of the data behind the row's figures, each once."""
+        return tuple(sorted({cell.data for cell in self.cells if cell.data}))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that compare like with like: one protocol, and the same data in every column."""
+
+    protocol: str
+    published: bool
+    rows: tuple[Row, ...]
+
+    def basis(self, column: int) -> Cell:
+        """Return a cell that tells on what data the group's figures of a column rest."""
+        cells = [row.cells[column] for row in self.rows]
+        return next((cell for cell in cells if cell.data), cells[0])
+
+    def proteins(self, column: int) -> int | None:
+        """Return how many proteins all figures of one column rest on; None where they differ."""
+        counts = {row.cells[column].n for row in self.rows} - {None}
+        return counts.pop() if len(counts) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -87,7 +125,12 @@ class Section:
     caption: str
     simulated: bool
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, group by group."""
+        return tuple(row for group in self.groups for row in group.rows)
 
 
 @dataclass(frozen=True)
@@ -99,6 +142,11 @@ class Leaderboard:
     """What a reader must know of the whole table: records left out, mixed data."""
     citations: tuple[str, ...] = ()
     """BibTeX keys of the data sets and baselines that appear."""
+
+    @property
+    def cells(self) -> Iterator[Cell]:
+        """Every figure of the table."""
+        return (cell for section in self.sections for row in section.rows for cell in row.cells)
 
     @cached_property
     def footnotes(self) -> dict[str, str]:

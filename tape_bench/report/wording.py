@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from tape_bench.report.table import Cell, Column, Leaderboard, Row, Section
+from tape_bench.report.table import Cell, Column, Group, Leaderboard, Row
 
 DASH = "—"
 DAGGER = "†"
 TIED = "≈"
-
-LEGEND = (
-    f"{DAGGER} must not be set beside the other figures, for the reason in its footnote.",
-    f"{TIED} tied: its interval overlaps the best figure's.",
-    "Intervals are 95 % bootstrap intervals, resampling proteins.",
-)
-
-STANDING = (
-    "Ranks (#) compare figures of the same metric, split and data only; "
-    "+ and − give the gain over the best control there."
-)
 
 
 def plain(text: str) -> str:
@@ -64,10 +53,57 @@ def heading(column: Column) -> str:
     return column.label if column.higher_is_better else f"{column.label} (lower is better)"
 
 
-def proteins(section: Section, index: int) -> str:
-    """Write how many proteins the figures of a column rest on, where all agree."""
-    counts = {row.cells[index].n for row in section.rows} - {None}
-    return f"n = {counts.pop()}" if len(counts) == 1 else ""
+def legend(leaderboard: Leaderboard, ranks: bool = True) -> list[str]:
+    """Explain the signs of a table: those that stand in it, and no others.
+
+    Args:
+        leaderboard: the table.
+        ranks: whether the format shows ranks and gains.
+    """
+    cells = list(leaderboard.cells)
+    compared = ranks and any(cell.rank and cell.ranked > 1 for cell in cells)
+    gains = ranks and any(cell.gain is not None for cell in cells)
+    lines = {
+        f"{DAGGER} must not be set beside the other figures, for the reason in its footnote.": any(
+            cell.daggers for cell in cells
+        ),
+        f"{TIED} tied: its interval overlaps the best figure's.": any(cell.tied for cell in cells),
+        "Intervals are 95 % intervals over proteins; each record says how they were made.": any(
+            cell.low is not None for cell in cells
+        ),
+        "Ranks (#) compare figures of one group only: the same protocol, metric, split and data.": (
+            compared
+        ),
+        "+ and − give the gain over the best control of the group.": gains,
+    }
+    return [line for line, occurs in lines.items() if occurs]
+
+
+def marks(leaderboard: Leaderboard) -> bool:
+    """Whether any figure stands out as best or second."""
+    return any(cell.mark for cell in leaderboard.cells)
+
+
+def group(one: Group) -> str:
+    """Write what a group's rows have in common, e.g. `probe` or `published, finetune`."""
+    return f"published, {plain(one.protocol)}" if one.published else plain(one.protocol)
+
+
+def basis(one: Group, column: int) -> list[str]:
+    """Write what a column of a group rests on, e.g. `partial data` and `n = 513`."""
+    cell, n = one.basis(column), one.proteins(column)
+    said = [
+        f"{plain(cell.data)} data" if cell.data and not one.published else "",
+        f"first {cell.limit}" if cell.limit is not None else "",
+        f"n = {n}" if n is not None else "",
+    ]
+    return [part for part in said if part]
+
+
+def proteins(one: Group, column: int, cell: Cell) -> str:
+    """Write how many proteins a figure rests on, where the group's figures do not agree."""
+    known = cell.n is not None and one.proteins(column) is None
+    return f"n = {cell.n}" if known else ""
 
 
 def kind(row: Row) -> str:

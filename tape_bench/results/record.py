@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 1
 
@@ -14,6 +14,16 @@ DataStatus = Literal["official", "partial", "other", "simulated"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _in_letters(cls, value: Any) -> Any:
+        """Spell out bytes of file names that are no UTF-8: a record is text for everybody."""
+        if isinstance(value, list):
+            return [cls._in_letters(item) for item in value]
+        if isinstance(value, str):
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value
 
 
 class SplitRecord(_Part):
@@ -95,13 +105,17 @@ class ProtocolRecord(_Part):
 
 
 class IntervalRecord(_Part):
-    """Bootstrap interval of one metric, resampling proteins."""
+    """Interval of one metric over the choice of proteins."""
 
     level: float
     low: float
     high: float
     method: str
     draws: int
+    """Bootstrap draws; 0 where the interval is computed without drawing."""
+    n_clusters: int | None = None
+    """Clusters of proteins it rests on, those of one sequence or, where the task's card names a
+    field, of one cluster counting once; null in records that held every protein for its own."""
 
 
 class MetricRecord(_Part):

@@ -1,6 +1,6 @@
 """Predictions kept by example id, with the truth beside them, so that any figure can be checked.
 
-One compressed NumPy archive a run: `<target>/<split>/ids | lengths | targets | seed<k>`.
+One compressed NumPy archive a run: `<target>/<split>/ids | lengths | targets | clusters | seed<k>`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def save(path: Path, kept: BySplit) -> None:
             arrays.setdefault(f"{place}/ids", np.array(predictions.ids))
             arrays.setdefault(f"{place}/lengths", predictions.lengths)
             arrays.setdefault(f"{place}/targets", predictions.targets)
+            if predictions.clusters is not None:
+                arrays.setdefault(f"{place}/clusters", predictions.clusters)
             arrays[f"{place}/seed{seed}"] = predictions.values
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -60,6 +62,7 @@ def load(path: Path, kind: Kind) -> dict[tuple[str, str], dict[int, Predictions]
                 lengths=arrays[f"{place}/lengths"],
                 values=arrays[name],
                 targets=arrays[f"{place}/targets"],
+                clusters=arrays.get(f"{place}/clusters"),
             )
     return kept
 

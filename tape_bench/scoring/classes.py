@@ -1,12 +1,14 @@
 """Accuracy and F1: a class for every residue, or for every protein.
 
-The predicted class is the one with the highest score, the lowest class among equals. Items whose
-true class is -1 are unlabelled and count nowhere.
+The predicted class is the one with the highest score, the lowest class among equals, as in TAPE's
+code: who scores all classes alike has called class 0. Items whose true class is -1 are unlabelled
+and count nowhere.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ def accuracy_pooled(predictions: Predictions) -> Sample:
     called = predictions.derived(_called)
     right = called.example[called.true == called.predicted]
     correct = np.bincount(right, minlength=len(called.labelled))
-    return _over_labelled(predictions, np.stack([correct, called.labelled], axis=1, dtype=float))
+    return _over_labelled(predictions, correct, called.labelled)
 
 
 def accuracy_by_protein(predictions: Predictions) -> Sample:
@@ -43,15 +45,31 @@ def accuracy_by_protein(predictions: Predictions) -> Sample:
 
 
 def accuracy_top5(predictions: Predictions) -> Sample:
+    """Share of proteins whose true class is among the five scored highest.
+
+    Classes scored alike share the last places evenly: the figure is the expectation over all
+    their orders, 5/1195 for a model that scores all of 1,195 classes the same.
+    """
+    higher, alike = _rivals(predictions)
+    return _over_labelled(predictions, np.clip((5 - higher) / alike, 0, 1))
+
+
+def accuracy_top5_generous(predictions: Predictions) -> Sample:
     """Share of proteins for whose true class fewer than five classes are scored strictly higher.
 
-    Classes scored the same do not push one another out, so this is generous with ties: a model
-    that scores all classes equally is always right. Top-1 and F1, which call one class, are not.
+    Classes scored the same do not push one another out: a model that scores all classes equally
+    is always right. Kept for records of old; without ties it is `accuracy_top5`.
     """
+    higher, _ = _rivals(predictions)
+    return _over_labelled(predictions, (higher < 5).astype(float))
+
+
+def _rivals(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the classes scored above the true one, and those scored like it, itself included."""
     true = np.maximum(predictions.targets.astype(np.int64)[:, None], 0)
     its_score = np.take_along_axis(predictions.values, true, axis=1)
-    hit = (predictions.values > its_score).sum(axis=1) < 5
-    return _over_labelled(predictions, np.stack([hit, np.ones_like(hit)], axis=1, dtype=float))
+    values = predictions.values
+    return (values > its_score).sum(axis=1), (values == its_score).sum(axis=1)
 
 
 def f1(predictions: Predictions, class_: int | None = None) -> Sample:
@@ -88,9 +106,12 @@ def _called(predictions: Predictions) -> _Called:
     )
 
 
-def _over_labelled(predictions: Predictions, rows: Rows) -> Sample:
-    """Leave out the proteins without a label; `rows` are `[examples, 2]`."""
+def _over_labelled(
+    predictions: Predictions, hits: NDArray[Any], of: NDArray[np.int64] | None = None
+) -> Sample:
+    """Divide hits by how many there could be (one each if None), of the proteins with a label."""
     called = predictions.derived(_called)
+    rows = np.stack([hits, np.ones_like(hits) if of is None else of], axis=1, dtype=float)
     proteins, left_out = left_out_by({"no label": called.labelled == 0})
     return Sample(proteins, rows[proteins], ratio, left_out)
 

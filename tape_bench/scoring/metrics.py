@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from tape_bench.errors import UsageError, unknown_name
 from tape_bench.scoring import classes, precision, published, values
 from tape_bench.scoring.predictions import Predictions
 from tape_bench.scoring.sample import Sample
+
+Scale = Literal["share", "correlation", "error", "plain"]
+"""What values a figure can have: 0 to 1, -1 to 1, 0 upwards, or any."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Metric:
     higher_is_better: bool
     sentence: str
     """What is computed, in one sentence."""
+    scale: Scale
     of: Callable[[Predictions], Sample] = field(repr=False, compare=False)
 
     def sample(self, predictions: Predictions) -> Sample:
@@ -117,27 +122,34 @@ def _accuracies() -> list[Metric]:
         Metric(
             "accuracy.pooled", residues, True,
             "share of labelled residues whose class is predicted, all proteins pooled",
-            classes.accuracy_pooled,
+            "share", classes.accuracy_pooled,
         ),
         Metric(
             "accuracy.by_protein", residues, True,
             "share of labelled residues whose class is predicted, averaged over proteins",
-            classes.accuracy_by_protein,
+            "share", classes.accuracy_by_protein,
         ),
         Metric(
             "accuracy.top1", proteins, True,
-            "share of proteins whose class is the one scored highest",
-            classes.accuracy_pooled,
+            "share of proteins whose class is scored highest, the lowest class among equals",
+            "share", classes.accuracy_pooled,
+        ),
+        Metric(
+            "accuracy.top5.ties_shared", proteins, True,
+            "share of proteins whose class is among the five scored highest, classes scored alike "
+            "sharing the last places evenly",
+            "share", classes.accuracy_top5,
         ),
         Metric(
             "accuracy.top5", proteins, True,
-            "share of proteins for whose class fewer than five classes are scored strictly higher",
-            classes.accuracy_top5,
+            "share of proteins for whose class fewer than five classes are scored strictly higher: "
+            "always right where all are scored alike (accuracy.top5.ties_shared is not)",
+            "share", classes.accuracy_top5_generous,
         ),
         Metric(
             "f1.macro", residues + proteins, True,
             "F1 of each class that occurs or is predicted, proteins pooled, averaged over classes",
-            classes.f1,
+            "share", classes.f1,
         ),
     ]  # fmt: skip
 
@@ -146,7 +158,7 @@ def _f1_of_class(class_: str) -> Metric:
     return Metric(
         f"f1.class{class_}", ("token_class", "sequence_class"), True,
         f"F1 of class {class_}, proteins pooled: 2 hits / (occurrences + predictions)",
-        partial(classes.f1, class_=int(class_)),
+        "share", partial(classes.f1, class_=int(class_)),
     )  # fmt: skip
 
 
@@ -160,14 +172,15 @@ _VALUES: dict[str, tuple[Callable[..., Sample], bool, str]] = {
 
 def _of_values(name: str, side: str | None = None, threshold: str | None = None) -> Metric:
     of, higher_is_better, what = _VALUES[name]
+    scale: Scale = "correlation" if higher_is_better else "error"
     sentence = f"{what} of predicted and measured values"
     if side is None or threshold is None:
-        return Metric(name, ("sequence_value",), higher_is_better, sentence, of)
+        return Metric(name, ("sequence_value",), higher_is_better, sentence, scale, of)
     return Metric(
         f"{name}.true{side}{threshold}", ("sequence_value",), higher_is_better,
         f"{sentence}, over the proteins measured {'above' if side == '>' else 'at most'} "
         f"{threshold} only",
-        partial(of, mode=(side, float(threshold))),
+        scale, partial(of, mode=(side, float(threshold))),
     )  # fmt: skip
 
 
@@ -179,7 +192,7 @@ def _precision(cut: str, range_: str) -> Metric:
         f"precision@{cut}.{range_}.upper.by_protein", ("residue_pair",), True,
         f"share of contacts among the {cut} valid pairs predicted most confidently (all, where "
         f"there are fewer), {apart} residues apart, averaged over proteins",
-        partial(precision.precision_by_protein, cut=cut, range_=range_),
+        "share", partial(precision.precision_by_protein, cut=cut, range_=range_),
     )  # fmt: skip
 
 
@@ -188,7 +201,7 @@ def _tape_by_batch(batch: str) -> Metric:
         f"tape_p_at_l5.batch{batch}", ("residue_pair",), True,
         f"precision at L/5, six or more apart, as TAPE's code computes it: pooled over each "
         f"{batch} proteins in order, batches averaged, picks beyond the valid pairs count -1",
-        partial(published.tape_by_batch, batch=int(batch)),
+        "plain", partial(published.tape_by_batch, batch=int(batch)),
     )  # fmt: skip
 
 
@@ -198,13 +211,13 @@ def _published_precisions() -> list[Metric]:
             "tape_p_at_l5.pooled", ("residue_pair",), True,
             "precision at L/5, six or more apart, as TAPE's code computes it for a single batch: "
             "proteins pooled, picks beyond the valid pairs count -1",
-            published.tape_pooled,
+            "plain", published.tape_pooled,
         ),
         Metric(
             "proteinlm_p_at_l5.both_triangles.pooled", ("residue_pair",), True,
             "precision at L/5 as ProteinLM computes it: every contact twice (i, j and j, i), so "
             "in effect at L/10, proteins pooled, picks beyond the valid pairs count as misses",
-            published.proteinlm_pooled,
+            "share", published.proteinlm_pooled,
         ),
     ]  # fmt: skip
 

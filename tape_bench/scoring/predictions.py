@@ -41,6 +41,8 @@ class Predictions:
     """Residues of each example, `[examples]`."""
     values: NDArray[np.float32]
     targets: NDArray[np.float64] | NDArray[np.int64]
+    clusters: NDArray[np.int64] | None = None
+    """Which examples belong together, as numbers, `[examples]`; None if each stands alone."""
     _derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -62,7 +64,10 @@ class Predictions:
         counts, lengths = self.counts[order], self.lengths[order]
         begins = np.cumsum(counts) - counts
         items = np.arange(counts.sum()) + np.repeat(self.offsets[order] - begins, counts)
-        return Predictions(self.kind, ids, lengths, self.values[items], self.targets[items])
+        clusters = None if self.clusters is None else self.clusters[order]
+        return Predictions(
+            self.kind, ids, lengths, self.values[items], self.targets[items], clusters
+        )
 
     def derived(self, statistic: Callable[[Predictions], _Derived]) -> _Derived:
         """Return `statistic(self)`, computed once however many metrics rest on it."""
@@ -73,6 +78,7 @@ class Predictions:
     def __post_init__(self) -> None:
         items = int(self.counts.sum())
         assert len(set(self.ids)) == len(self.ids) == len(self.lengths), "ids must be unique"
+        assert self.clusters is None or len(self.clusters) == len(self.ids), "one cluster each"
         assert len(self.values) == len(self.targets) == items, (
             f"{len(self.values)} values and {len(self.targets)} targets for {items} items"
         )

@@ -48,14 +48,14 @@ class RankedSample(Sample):
     @classmethod
     def drawn_together(cls, samples: Sequence[Self], weights: Weights) -> Rows:
         """Return the correlations, `[draws, samples]`, with the measured values ranked once."""
-        draws, n = weights.shape
+        n = weights.sum(axis=1, dtype=np.float64)
         x, spread_x = samples[0]._measured_order.doubled_ranks(weights)
         x *= weights
-        correlations = np.full((draws, len(samples)), np.nan)
+        correlations = np.full((len(weights), len(samples)), np.nan)
         for sample, correlation in zip(samples, correlations.T, strict=True):
             y, spread_y = sample._predicted_order.doubled_ranks(weights)
             # Doubled and less one, ranks have the mean n whatever the ties.
-            between = np.einsum("dp,dp->d", x, y, dtype=np.float64) - float(n) ** 3
+            between = np.einsum("dp,dp->d", x, y, dtype=np.float64) - n**3
             scale = np.sqrt(spread_x * spread_y)
             np.divide(between, scale, out=correlation, where=scale > 0)
         return correlations
@@ -120,4 +120,5 @@ class _Order:
         up_to *= 2
         up_to -= drawn
         ties = np.einsum("dv,dv,dv->d", drawn, drawn, drawn, dtype=np.float64)
-        return up_to.take(self.own, axis=1), (float(n) ** 3 - ties) / 3
+        drawn_in_all = weights.sum(axis=1, dtype=np.float64)
+        return up_to.take(self.own, axis=1), (drawn_in_all**3 - ties) / 3

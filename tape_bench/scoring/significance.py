@@ -12,7 +12,7 @@ from tape_bench.errors import NotComparableError
 from tape_bench.scoring.intervals import Interval, of_draws
 from tape_bench.scoring.metrics import Metric
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.resampling import bootstrap
+from tape_bench.scoring.resampling import Clusters, bootstrap
 from tape_bench.scoring.sample import Rows, Sample
 
 _CELLS = 1 << 21
@@ -30,6 +30,8 @@ class Difference:
     interval: Interval | None
     n: int
     """Proteins the difference rests on."""
+    n_clusters: int
+    """Clusters of proteins that the interval rests on."""
     reason: str | None
     """Why there is no value or no interval; None where both are there."""
 
@@ -45,7 +47,8 @@ def paired_bootstrap(
 ) -> Difference:
     """Return the difference between two systems, with a bootstrap interval over proteins.
 
-    Every draw takes the same proteins for both systems, so that what makes a protein easy or hard
+    Proteins that belong together, for either system, are drawn together. Every draw takes the same
+    proteins for both systems, so that what makes a protein easy or hard
     for both cancels. With several seeds, a system's figure is the mean over its seeds.
 
     Args:
@@ -59,19 +62,21 @@ def paired_bootstrap(
     Raises:
         NotComparableError: The systems were not measured on the same proteins and truth.
     """
-    samples = _samples(metric, a, b)
+    samples, clusters = _samples(metric, a, b)
     values = [sample.value() for sample in samples]
     n = samples[0].n
     for sample, value in zip(samples, values, strict=True):
         if value is None:
-            return Difference(None, None, n, sample.why_undefined())
+            return Difference(None, None, n, clusters.n, sample.why_undefined())
     sign = np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
     difference = float(np.dot(np.array(values, dtype=np.float64), sign))
-    if n < 2:
-        return Difference(difference, None, n, "fewer than two proteins")
-    interval = of_draws(bootstrap(samples, draws, seed) @ sign, level)
+    if clusters.n < 2:
+        few = f"fewer than two {'proteins' if clusters.single else 'clusters of proteins'}"
+        return Difference(difference, None, n, clusters.n, few)
+    drawn = bootstrap(samples, clusters, draws, seed) @ sign
+    interval = of_draws(difference, drawn, level, clusters)
     reason = None if interval else "the metric is undefined in too many bootstrap draws"
-    return Difference(difference, interval, n, reason)
+    return Difference(difference, interval, n, clusters.n, reason)
 
 
 def permutation_test(
@@ -84,10 +89,10 @@ def permutation_test(
 ) -> float | None:
     """Return how often a difference as large, either way, arises if the systems are alike.
 
-    If they are, it makes no odds which of the two predicted a protein: for every protein the
-    systems swap what it adds to the metric, or do not, at random. All 2^n swaps are tried where
-    there are no more than `permutations`; else the observed one counts as one of those drawn, so
-    that p is never zero.
+    If they are, it makes no odds which of the two predicted a protein: for every protein, or
+    cluster of them, the systems swap what it adds to the metric, or do not, at random. All 2^n
+    swaps are tried where there are no more than `permutations`; else the observed one counts as
+    one of those drawn, so that p is never zero.
 
     With several seeds, a protein's contribution is its mean over the seeds. For correlations, what
     is swapped are standardised predictions, which systems on different scales have in common:
@@ -100,31 +105,32 @@ def permutation_test(
     Raises:
         NotComparableError: The systems were not measured on the same proteins and truth.
     """
-    samples = _samples(metric, a, b)
+    samples, clusters = _samples(metric, a, b)
     if any(sample.value() is None for sample in samples):
         return None
-    of = samples[0]
+    of, n = samples[0], clusters.n
     rows_a = np.mean([sample.rows for sample in samples[: len(a)]], axis=0, dtype=np.float64)
     rows_b = np.mean([sample.rows for sample in samples[len(a) :]], axis=0, dtype=np.float64)
-    total_a, total_b, change = rows_a.sum(axis=0), rows_b.sum(axis=0), rows_b - rows_a
+    total_a, total_b = rows_a.sum(axis=0), rows_b.sum(axis=0)
+    change = clusters.summed(np.asarray(rows_b - rows_a))
 
     def difference(swaps: NDArray[np.float64]) -> Rows:
         moved = swaps @ change
         return of.of_sums(total_a + moved) - of.of_sums(total_b - moved)
 
-    observed = float(difference(np.zeros((1, of.n)))[0])
+    observed = float(difference(np.zeros((1, n)))[0])
     least = abs(observed) - _ROUNDING * max(1.0, abs(observed))
-    exact = of.n < 63 and 2**of.n <= permutations
-    number = 2**of.n if exact else permutations
-    size = max(1, _CELLS // of.n)
+    exact = n < 63 and 2**n <= permutations
+    number = 2**n if exact else permutations
+    size = max(1, _CELLS // n)
     random = np.random.default_rng(seed)
     as_large = 0
     for start in range(0, number, size):
         chunk = np.arange(start, min(start + size, number))
         swaps = (
-            (chunk[:, None] >> np.arange(of.n)) & 1
+            (chunk[:, None] >> np.arange(n)) & 1
             if exact
-            else random.integers(0, 2, size=(len(chunk), of.n), dtype=np.uint8)
+            else random.integers(0, 2, size=(len(chunk), n), dtype=np.uint8)
         )
         as_large += int(np.count_nonzero(np.abs(difference(swaps.astype(np.float64))) >= least))
     return as_large / number if exact else (as_large + 1) / (number + 1)
@@ -145,11 +151,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _samples(metric: Metric, a: Sequence[Predictions], b: Sequence[Predictions]) -> list[Sample]:
+def _samples(
+    metric: Metric, a: Sequence[Predictions], b: Sequence[Predictions]
+) -> tuple[list[Sample], Clusters]:
     """Return the samples of both systems, all over the same proteins in the same order."""
     first = a[0]
     matched = [_matched(one, first) for one in (*a, *b)]
-    return [metric.sample(one) for one in matched]
+    samples = [metric.sample(one) for one in matched]
+    return samples, Clusters.among(matched, samples[0].proteins)
 
 
 def _matched(predictions: Predictions, first: Predictions) -> Predictions:

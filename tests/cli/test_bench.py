@@ -47,7 +47,7 @@ def test_for_programs(run, tiny):
     assert "embed" in stderr
     found = json.loads(stdout)
     speed = found["embedding"]
-    assert found["model"]["name"] == "random-tiny"
+    assert found["model"]["name"] == "random-2x32"
     assert (speed["proteins"], speed["padding"]) == (40, 0)
     # Those longer than the 99 residues that fit are cut.
     assert 40 * 43 < speed["residues"] < 40 * 99
@@ -68,7 +68,7 @@ def test_for_people(run, tiny, monkeypatch):
     )
     assert (code, stderr) == (0, "")
     assert max(map(len, stdout.splitlines())) <= 100
-    for shown in ("random-tiny", "residues/s", "of plain matrix products", "0.0%", "GiB", "GB/s"):
+    for shown in ("random-2x32", "residues/s", "of plain matrix products", "0.0%", "GiB", "GB/s"):
         assert shown in stdout
 
 

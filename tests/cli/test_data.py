@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tape_bench.cli import program
-from tape_bench.errors import TasksFailedError
+from tape_bench.data.examples import load_task
+from tape_bench.errors import DataError, TasksFailedError, UsageError
 
 
 @pytest.fixture
@@ -81,8 +82,44 @@ def test_a_mirror_cut_short_leaves_nothing(mirror: Path, root: Path):
     assert not (root / "stability").exists()
 
 
-def test_nothing_there_is_told(root: Path):
-    listed = data("status", "--data", root)
+def test_nothing_there_is_told_once_with_the_place_and_what_to_do(root: Path):
+    for verb in ("status", "verify"):
+        listed = data(verb, "--data", root)
+        assert isinstance(listed.exception, DataError)
+        assert listed.output == ""
+        told = str(listed.exception)
+        assert str(root) in told
+        assert "tape-bench data fetch" in told
+        assert told.count("stability") == 1
+        assert len(told.splitlines()) == 3
+
+
+def test_json_of_nothing_is_json(root: Path):
+    listed = data("status", "--data", root, "--json")
+    assert listed.exit_code != 0
+    assert [task["status"] for task in json.loads(listed.stdout)] == [None] * 5
+
+
+def test_what_one_task_lacks_is_listed_among_the_others(mirror: Path, root: Path):
+    data("fetch", "stability", "--mirror", mirror, "--data", root)
+    listed = data("status", "stability,contact_prediction", "--data", root)
     assert listed.exit_code == 0
-    assert listed.output.count("no data") == 5
-    assert data("verify", "--data", root).exit_code == 2
+    assert "contact: !: no data" in listed.output
+    assert str(root) in listed.output
+
+
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_the_sample_is_data_here_too(verb: str):
+    listed = data(verb, "stability", "--data", "sample", "--json")
+    assert listed.exit_code == 0, listed.output
+    (task,) = json.loads(listed.output)
+    assert (task["status"], task["source"]) == ("simulated", "sample")
+    assert {s["name"]: s["records"] for s in task["splits"]} == {
+        name: len(split) for name, split in load_task("stability", "sample").items()
+    }
+
+
+def test_the_sample_is_not_fetched():
+    fetched = data("fetch", "--data", "sample")
+    assert isinstance(fetched.exception, UsageError)
+    assert "--data sample" in str(fetched.exception)

@@ -94,6 +94,18 @@ def test_bad_proteins(run, tmp_path, fasta):
     assert list(tmp_path.iterdir()) == [fasta]
 
 
+def test_soft_masked_reading_frames(run, tmp_path, fasta):
+    fasta.write_text(">one\nmkV*\n")
+    out = tmp_path / "out.npz"
+    code, _, stderr = run("onehot", fasta, "-o", out)
+    assert code == 2
+    assert "--uppercase and --strip-stop" in stderr
+    assert run("onehot", fasta, "-o", out, "--pool", "residues", "--uppercase", "--strip-stop",
+               "--quiet") == (0, "", "")  # fmt: skip
+    with np.load(out) as file:
+        assert "".join(LETTERS[row.argmax()] for row in file["vectors"]) == "MKV"
+
+
 def test_an_interrupted_run_goes_on(run, tmp_path, fasta, monkeypatch):
     monkeypatch.setattr(vectors, "CHUNK_RESIDUES", 3)
     represent = vectors.represent

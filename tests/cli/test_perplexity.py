@@ -109,3 +109,13 @@ def test_no_negative_seed(run, alanine, fasta):
     code, _, stderr = run(alanine, fasta, "--seed", "-1")
     assert code == 2
     assert "--seed" in stderr
+
+
+def test_soft_masked_reading_frames(run, alanine, fasta):
+    _, capitals, _ = run(alanine, fasta, "--every-residue")
+    fasta.write_text(">a\nAaaA*\n>b\nAAAAAAcc\n")
+    code, _, stderr = run(alanine, fasta)
+    assert code == 2
+    assert "--uppercase and --strip-stop" in stderr
+    code, cleaned, _ = run(alanine, fasta, "--every-residue", "--uppercase", "--strip-stop")
+    assert (code, cleaned) == (0, capitals)

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tape_bench.cli import VERBS, program
+from tape_bench.cli.options import EVERYWHERE
 
 LISTING = """
 import sys
@@ -22,6 +23,8 @@ from tape_bench.cli import program
 program.main({arguments!r}, standalone_mode=False)
 print("TORCH" if "torch" in sys.modules else "LIGHT")
 """
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "real"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +82,35 @@ def test_every_option_has_an_environment_variable_and_a_text(verb: str):
         if option.name in ON_PURPOSE:
             assert option.envvar is None
             continue
-        assert re.fullmatch(r"TAPE_BENCH_[A-Z0-9_]+", str(option.envvar)), option.name
+        assert str(option.envvar) in EVERYWHERE or re.fullmatch(
+            rf"TAPE_BENCH_{verb.upper()}_[A-Z0-9_]+", str(option.envvar)
+        ), option.name
+
+
+def test_a_variable_of_one_verb_breaks_no_other(tmp_path: Path):
+    environment = {
+        "TAPE_BENCH_REPORT_FORMAT": "html",
+        "TAPE_BENCH_EMBED_OUTPUT": "x.npz",
+        "TAPE_BENCH_EMBED_HEADS": "16",
+        "TAPE_BENCH_CONVERT_DTYPE": "nonsense",
+    }
+    for arguments in (["plot", str(RESULTS), "-k", "published", "--into", str(tmp_path)],
+                      ["models", "onehot"]):  # fmt: skip
+        result = CliRunner(env=environment).invoke(program, arguments)
+        assert result.exit_code == 0, result.output
+    page = CliRunner(env=environment).invoke(program, ["report", str(RESULTS), "--no-plots"]).output
+    assert "<html" in page
+
+
+def test_a_variable_that_nothing_reads_is_told():
+    result = CliRunner(env={"TAPE_BENCH_SEEDS": "0,1"}).invoke(program, ["run", "--help"])
+    assert "nothing reads TAPE_BENCH_SEEDS; write TAPE_BENCH_RUN_SEEDS" in result.stderr
+
+
+def test_the_variables_of_all_verbs_stand_in_the_help():
+    shown = CliRunner().invoke(program, ["--help"]).output
+    for name in ("TAPE_BENCH_CACHE", "TAPE_BENCH_KERNELS", "TAPE_BENCH_DATA", "TAPE_BENCH_OUT"):
+        assert name in shown
 
 
 @pytest.mark.parametrize(
@@ -96,6 +127,10 @@ def test_every_option_has_an_environment_variable_and_a_text(verb: str):
         (["run", "onehot", "--seeds", "a,b", "--data", "sample"], "whole numbers"),
         (["run", "onehot", "--data", "/nowhere/at/all"], "no such data place"),
         (["run", "onehot", "--nonsense"], "No such option"),
+        (["run", "onehot", "--data", "sample", "--protocol", "finetune"], "only 'probe'"),
+        (["run", "hf:facebook/esm2_t6_8M_UR50D", "--data", "sample"], "docs/models.md"),
+        (["run", "onehot", "--data", "sample", "--dtype", "fp16"], "no option 'dtype'"),
+        (["embed", "vectors.npz", "x.fasta", "-o", "y.npz"], "docs/models.md"),
     ],
 )
 def test_bad_input_is_told_clearly_with_exit_code_2(
@@ -106,6 +141,16 @@ def test_bad_input_is_told_clearly_with_exit_code_2(
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_package_runs_as_a_module_and_knows_its_version():
+    import tape_bench
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tape_bench", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.split()[-1] == tape_bench.__version__
 
 
 def test_no_data_yet_says_what_to_do(tmp_path: Path):

@@ -10,13 +10,25 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from tape_bench.cli import program
+from tape_bench.errors import DataError, UsageError
 from tape_bench.results import store
 
 QUICK = ["-t", "stability", "--data", "sample", "--limit", "50", "--head", "linear"]
+
+
+def make_data(tmp_path: Path, task: str) -> Path:
+    """A data root with one task of a few short proteins."""
+    folder = tmp_path / "data" / task
+    folder.mkdir(parents=True)
+    for split in ("train", "valid", "test"):
+        rows = "\n".join(f"{i},MKTAYIAKQR{'ACDEF'[i % 5]},{i / 7}" for i in range(60))
+        (folder / f"{task}_{split}.csv").write_text(f"id,sequence,{task}_score\n{rows}\n")
+    return folder.parent
 
 
 @pytest.fixture
@@ -62,10 +74,11 @@ def test_a_dry_run_tells_the_plan_and_does_nothing(run, tmp_path: Path):
 
 def test_options_can_come_from_the_environment(run):
     environment = {
-        "TAPE_BENCH_TASK": "stability",
+        "TAPE_BENCH_RUN_TASK": "stability",
         "TAPE_BENCH_DATA": "sample",
-        "TAPE_BENCH_SEEDS": "3",
-        "TAPE_BENCH_LIMIT": "50",
+        "TAPE_BENCH_RUN_SEEDS": "3",
+        "TAPE_BENCH_RUN_HEAD": "tape",
+        "TAPE_BENCH_RUN_LIMIT": "50",
     }
     output = run("onehot", "--dry-run", "--json", **environment).output
     (planned,) = json.loads(output)
@@ -74,14 +87,10 @@ def test_options_can_come_from_the_environment(run):
 
 
 def test_a_task_that_fails_is_told_at_the_end(tmp_path: Path):
-    folder = tmp_path / "data" / "stability"
-    folder.mkdir(parents=True)
-    for split in ("train", "valid", "test"):
-        rows = "\n".join(f"{i},MKTAYIAKQR{'ACDEF'[i % 5]},{i / 7}" for i in range(20))
-        (folder / f"stability_{split}.csv").write_text(f"id,sequence,stability_score\n{rows}\n")
+    data = make_data(tmp_path, "stability")
     done = subprocess.run(
         [sys.executable, "-m", "tape_bench.cli", "run", "onehot", "-t", "stability", "-t",
-         "fluorescence", "--data", str(folder.parent), "--out", str(tmp_path / "out")],
+         "fluorescence", "--data", str(data), "--out", str(tmp_path / "out")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
@@ -90,9 +99,82 @@ def test_a_task_that_fails_is_told_at_the_end(tmp_path: Path):
     assert store.read(path).status == "complete"
 
 
+def test_data_that_several_tasks_lack_are_told_of_once(tmp_path: Path):
+    data = make_data(tmp_path, "stability")
+    result = CliRunner().invoke(
+        program, ["run", "onehot", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet"]
+    )
+    assert result.exit_code == 2
+    assert result.stderr.count("error:") == 1
+    assert "no data for the tasks secondary_structure, contact, remote_homology, fluoresc" in (
+        result.stderr
+    )
+    assert "proteinnet/" in result.stderr
+    assert [store.read(path).task.id for path in store.find(tmp_path / "out")] == ["stability"]
+
+
+def test_a_place_without_any_data_is_told_of_once(tmp_path: Path):
+    with pytest.raises(DataError, match="no data for the tasks secondary_structure, contact"):
+        CliRunner().invoke(
+            program, ["run", "onehot", "--data", str(tmp_path), "--out", str(tmp_path / "out")],
+            catch_exceptions=False,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [["-t", "stability,contact_prediction"],
+                                   ["-t", "stability , proteinnet", "-t", "contact"]])  # fmt: skip
+def test_tasks_between_commas_and_by_their_names_in_tape(run, given: list[str]):
+    result = run("onehot", *given, "--data", "sample", "--dry-run", "--json")
+    assert [plan["task"]["id"] for plan in json.loads(result.output)] == ["stability", "contact"]
+
+
+def test_tasks_between_commas_from_the_environment(run):
+    command = program.get_command(click.Context(program), "run")
+    assert command is not None
+    variable = str(next(option.envvar for option in command.params if option.name == "tasks"))
+    environment = {variable: "stability,fluorescence", "TAPE_BENCH_DATA": "sample"}
+    planned = json.loads(run("onehot", "--dry-run", "--json", **environment).output)
+    assert [plan["task"]["id"] for plan in planned] == ["stability", "fluorescence"]
+
+
+def test_splits_between_commas(run):
+    result = run("onehot", "-t", "secondary_structure", "--split", "casp12,ts115",
+                 "--data", "sample", "--dry-run")  # fmt: skip
+    assert "scored    ts115, casp12;" in result.output
+
+
+def test_an_unknown_task_is_found_before_the_model_is_loaded(run):
+    with pytest.raises(UsageError, match="did you mean stability"):
+        run("proteinlm:/nowhere", "-t", "contact,stabilty", "--data", "sample")
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"), [([], "results"), (["--limit", "40"], "trials"), (None, "trials")]
+)
+def test_trials_have_a_place_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str] | None, place: str
+):
+    monkeypatch.delenv("TAPE_BENCH_OUT")
+    monkeypatch.chdir(tmp_path)
+    data = "sample" if asked is None else str(make_data(tmp_path, "stability"))
+    result = CliRunner().invoke(
+        program, ["run", "positional", "-t", "stability", "--data", data, *(asked or [])]
+    )
+    assert result.exit_code == 0, result.output
+    (path,) = store.find(Path(place))
+    assert f"records in {place}:" in result.output
+    assert str(path) in result.output
+    assert {p.name for p in tmp_path.iterdir()} == {place, *(["data"] if asked is not None else [])}
+
+
+def test_out_is_obeyed_by_trials(run, tmp_path: Path):
+    assert f"trial records in {tmp_path}:" in run("onehot", *QUICK).output
+
+
 def test_ctrl_c_leaves_nothing_half_written_and_the_run_goes_on(tmp_path: Path):
     command = [sys.executable, "-m", "tape_bench.cli", "run", "onehot", "-t", "stability",
-               "--data", "sample", "--out", str(tmp_path), "--seeds"]  # fmt: skip
+               "--data", "sample", "--head", "tape", "--out", str(tmp_path), "--seeds"]  # fmt: skip
     many = ",".join(map(str, range(40)))
     process = subprocess.Popen(
         [*command, many],

@@ -10,6 +10,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tape_bench.cards import TaskCard
 
@@ -24,6 +25,13 @@ TARGETS: dict[str, list[dict[str, Any]]] = {
     "sequence_value": [{"name": "score", "field": "score"}],
     "residue_pair": [{"name": "contact", "field": "tertiary"}],
 }
+
+
+def chain(residues: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """Walk 3.8 Angstrom a residue, as C-alpha atoms do: coordinates `[residues, 3]`."""
+    steps = random.normal(size=(residues, 3))
+    steps *= 3.8 / np.linalg.norm(steps, axis=1, keepdims=True)
+    return steps.cumsum(axis=0).astype(np.float32)
 
 
 @pytest.fixture
@@ -77,7 +85,7 @@ def toy_records() -> Callable[..., list[dict[str, Any]]]:
             elif kind == "sequence_value":
                 record["score"] = random.standard_normal(1).astype(np.float32)
             else:
-                record["tertiary"] = random.normal(0, 9, (residues, 3)).astype(np.float32)
+                record["tertiary"] = chain(residues, random)
                 record["valid_mask"] = random.random(residues) < 0.9
                 record["valid_mask"][[0, -1]] = True
             records.append(record)

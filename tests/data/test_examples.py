@@ -167,9 +167,10 @@ def test_a_malicious_record_is_not_run(tmp_path: Path, make_card: Maker, data_ro
 def test_proteins_without_a_pair_are_kept_and_counted(
     residues: int, make_card: Maker, data_root: Maker, toy_records: Maker
 ) -> None:
-    short = {"primary": "A" * residues, "tertiary": np.zeros((residues, 3))}
-    gone = {"primary": "A" * 9, "tertiary": np.zeros((9, 3)), "valid_mask": [1] * 6 + [0] * 3}
-    just = {"primary": "A" * 7, "tertiary": np.zeros((7, 3)), "valid_mask": [1] + [0] * 5 + [1]}
+    line = 3.8 * np.arange(9.0)[:, None] * [1, 0, 0]
+    short = {"primary": "A" * residues, "tertiary": line[:residues]}
+    gone = {"primary": "A" * 9, "tertiary": line, "valid_mask": [1] * 6 + [0] * 3}
+    just = {"primary": "A" * 7, "tertiary": line[:7], "valid_mask": [1] + [0] * 5 + [1]}
     records = [r | {"id": str(i)} for i, r in enumerate([short, gone, just])]
     card = make_card("residue_pair")
     split = load_task(card, data_root("residue_pair", test=records))["test"]
@@ -223,7 +224,7 @@ def test_the_sample_is_there_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch
     assert (task.status, task.source) == ("simulated", "sample")
     assert set(task) == set(task.card.splits)
     monkeypatch.setattr("tape_bench.data.sample.build", lambda *_: pytest.fail("made again"))
-    assert load_task("stability").digest == task.digest
+    assert load_task("stability", "sample").digest == task.digest
 
 
 def test_an_unknown_task_is_named_with_its_neighbours() -> None:
@@ -276,3 +277,25 @@ def test_stability_s_known_overlap(shared: Path) -> None:
     assert overlap(task) == {"test": 26}
     assert len(set(task["train"].sequences)) == 53571
     assert len(set(task["train"].ids)) == len(task["train"]) == 53614
+
+
+def test_a_split_that_is_not_there_is_named_with_its_neighbours() -> None:
+    task = load_task("stability", "sample")
+    with pytest.raises(UsageError, match="did you mean test") as caught:
+        task["tst"]
+    assert isinstance(caught.value, KeyError)
+    assert "tst" not in task
+    assert task.get("tst") is None
+
+
+def test_data_that_were_never_fetched_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPE_BENCH_DATA", "/nowhere/at/all")
+    with pytest.raises(DataError, match="no such data place") as caught:
+        load_task("stability")
+    assert "/nowhere/at/all" in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", ["3", 2.5])
+def test_a_limit_is_a_whole_number(limit: object) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        load_task("stability", "sample", limit)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tape_bench.data.fasta import read_fasta
+from tape_bench.data.fasta import Cleaning, read_fasta
 from tape_bench.errors import DataError
 
 
@@ -74,3 +74,47 @@ def test_a_broken_file_is_an_error_of_ours(tmp_path: Path, content: bytes, fault
 def test_a_missing_file_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         list(read_fasta(tmp_path / "none.fa"))
+
+
+SOFT = ">p\nMKvl\nla*\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean", "sequence"),
+    [
+        (SOFT, Cleaning(uppercase=True, strip_stop=True), "MKVLLA"),
+        (">p\nMKvl\nla\n", Cleaning(uppercase=True), "MKVLLA"),
+        (">p\nMKVL*\n", Cleaning(strip_stop=True), "MKVL"),
+        (">p\nMKVL\n", Cleaning(uppercase=True, strip_stop=True), "MKVL"),
+    ],
+)
+def test_small_letters_and_a_stop_are_read_if_asked(
+    tmp_path: Path, text: str, clean: Cleaning, sequence: str
+) -> None:
+    assert list(read_fasta(write(tmp_path / "a.fa", text), clean)) == [("p", sequence)]
+
+
+@pytest.mark.parametrize(
+    ("letters", "clean", "remedy"),
+    [
+        ("MKvla", Cleaning(), "give --uppercase if"),
+        ("MKVL*", Cleaning(), "give --strip-stop, which"),
+        ("MKvl*", Cleaning(), "give --uppercase and --strip-stop"),
+        ("MKvl*", Cleaning(uppercase=True), "give --uppercase and --strip-stop"),
+        ("MK*VL", Cleaning(strip_stop=True), "remove gaps and stop signs"),
+        ("MKVL**", Cleaning(strip_stop=True), "remove gaps and stop signs"),
+        ("mk-vl", Cleaning(), "remove gaps and stop signs"),
+        ("MKß", Cleaning(uppercase=True), "use capitals"),
+    ],
+)
+def test_the_error_names_the_option_that_helps(
+    tmp_path: Path, letters: str, clean: Cleaning, remedy: str
+) -> None:
+    with pytest.raises(DataError, match="is no residue letter") as caught:
+        list(read_fasta(write(tmp_path / "a.fa", f">p\n{letters}\n"), clean))
+    assert remedy in str(caught.value)
+
+
+def test_nothing_but_a_stop_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="empty sequence"):
+        list(read_fasta(write(tmp_path / "a.fa", ">p\n*\n"), Cleaning(strip_stop=True)))

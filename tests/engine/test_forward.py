@@ -115,7 +115,7 @@ def test_any_other_error_is_not_hidden(letters, monkeypatch):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(letters, "embed_packed", embed_packed)
-    with pytest.raises(RuntimeError, match="illegal"):
+    with pytest.raises(ModelError, match=r"letters: embed.* raised RuntimeError.*illegal"):
         Forward(letters)([Reading("MK"), Reading("V")], ["mean"])
 
 

@@ -193,7 +193,19 @@ class TestResuming:
         monkeypatch.setattr(vectors, "_dump", fill_the_disk)
         with pytest.raises(StorageError, match="full"):
             write_vectors(Counting(), fasta, tmp_path / "out.npz", "residues")
-        assert [path.name for path in (tmp_path / "out.npz.work").iterdir()] == ["plan.json"]
+        assert not (tmp_path / "out.npz.work").exists()
+
+    def test_what_fails_before_any_vectors_is_in_nobodys_way(self, tmp_path, fasta, monkeypatch):
+        out = tmp_path / "out.npz"
+        self.interrupt(fasta, out, after=0)
+        assert not (tmp_path / "out.npz.work").exists()
+        # Killed, it cannot even tidy up.
+        monkeypatch.setattr(vectors.shutil, "rmtree", lambda *_, **__: None)
+        self.interrupt(fasta, out, after=0)
+        assert (tmp_path / "out.npz.work" / "plan.json").exists()
+        monkeypatch.undo()
+        write_vectors(Counting("2"), fasta, out, "mean")
+        assert json.loads(str(np.load(out)["about"]))["model"]["revision"] == "2"
 
 
 class TestRefusals:

@@ -49,6 +49,10 @@ def test_as_many_as_asked(count: int, of: str) -> None:
     assert drawn == lengths(count, of)
 
 
+def test_sets_go_by_their_names_in_tape_too() -> None:
+    assert lengths(50, "contact_prediction") == lengths(50, "contact")
+
+
 def test_each_set_has_its_share() -> None:
     total = sum(one.proteins for one in SETS.values())
     drawn = Counter(lengths(1000))

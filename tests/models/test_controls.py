@@ -22,7 +22,7 @@ sequences = st.text(alphabet=LETTERS, min_size=1, max_size=60)
 
 @pytest.mark.parametrize("load", CONTROLS)
 def test_a_control_is_an_embedder_that_has_seen_nothing(load):
-    model = load(None, dtype="float32", device="cpu")
+    model = load(None, device="cpu")
     assert isinstance(model, Embedder)
     assert model.identity.control
     assert model.identity.pretraining == ()

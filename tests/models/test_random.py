@@ -13,7 +13,7 @@ from tape_bench.errors import CheckpointError, ModelError, UsageError
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.checkpoint import digest
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.random import SHAPES, RandomWeights, load
+from tape_bench.models.random import EXAMPLE, SHAPES, RandomWeights, load
 
 CONFIG = ProteinLMConfig(
     layers=8, hidden=64, heads=4, positions=12, layernorm_eps=1e-12, gelu="tanh"
@@ -64,7 +64,7 @@ def test_a_control_says_that_it_is_one(described: Path) -> None:
     identity = model.identity
     assert identity.control
     assert identity.pretraining == ()
-    assert identity.name == "random-tiny"
+    assert identity.name == "random-8x64"
     assert identity.revision == "seed-5"
     assert identity.spec == f"random:{described}"
     assert identity.weights_digest == digest(RandomWeights(CONFIG, 5))
@@ -75,6 +75,24 @@ def test_the_published_shape() -> None:
     shape = SHAPES["proteinlm-200m"]
     sizes = (shape.layers, shape.hidden, shape.heads, shape.positions, shape.layernorm_eps)
     assert sizes == (16, 1024, 16, 2176, 1e-12)
+
+
+def test_the_example_in_messages_is_the_published_shape(tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text(EXAMPLE)
+    model = load(str(tmp_path / "small.json"), device="cpu")
+    assert model.identity.name == "random-16x1024"
+    assert model.identity.parameters == load("proteinlm-200m", device="cpu").identity.parameters
+
+
+@pytest.mark.parametrize("text", ["{}", "[", '{"num_hidden_layers": 2}'])
+def test_a_config_that_says_no_shape_is_answered_with_one_that_does(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="not the shape of an untrained network") as caught:
+        load(str(tmp_path / "config.json"))
+    assert str(tmp_path / "config.json") in str(caught.value)
+    assert EXAMPLE in str(caught.value)
 
 
 def test_unknown_shapes_are_refused(tmp_path: Path) -> None:

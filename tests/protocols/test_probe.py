@@ -70,7 +70,8 @@ def target_of(kind, sequence, random):
         return int(np.argmax([sequence.count(letter) for letter in "ADG"]))
     if kind == "sequence_value":
         return 100.0 + 10.0 * sequence.count("G") / len(sequence)
-    walk = random.normal(0, 2.2, (len(sequence), 3)).cumsum(axis=0)
+    steps = random.normal(size=(len(sequence), 3))
+    walk = 3.8 * (steps / np.linalg.norm(steps, axis=1, keepdims=True)).cumsum(axis=0)
     return walk.astype(np.float32)
 
 
@@ -114,6 +115,7 @@ def run(kind, head=None, seed=0, splits=None, model=None, progress=None):
 
 ALL = [
     *[(kind, head) for kind in CARDS for head in ("linear", "tape")],
+    ("token_class", "window"),
     ("sequence_value", "aligned_ridge"),
 ]
 
@@ -164,7 +166,7 @@ def test_nothing_depends_on_the_targets_of_test(kind, head):
 def test_the_choice_depends_on_the_targets_of_valid():
     splits = toy_splits("sequence_value")
     spoilt = splits | {"valid": with_targets(splits["valid"], lambda column: -column)}
-    for head in ("linear", "aligned_ridge"):
+    for head in ("linear", "tape", "aligned_ridge"):
         honest = run("sequence_value", head, splits=splits)
         assert run("sequence_value", head, splits=spoilt).selected != honest.selected
 
@@ -193,8 +195,28 @@ def test_a_target_that_never_varies_is_predicted_as_it_is():
 
 def test_progress_counts_epochs():
     heard = []
-    history = run("token_class", progress=lambda *told: heard.append(told)).history
+    history = run("token_class", "tape", progress=lambda *told: heard.append(told)).history
     assert heard == [(epoch, 4, history[epoch - 1][1]) for epoch in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("kind", ["token_class", "sequence_class", "residue_pair"])
+def test_progress_counts_penalties_where_a_head_is_solved(kind):
+    heard = []
+    trained = run(kind, progress=lambda *told: heard.append(told))
+    most = len(probe.plan(CARDS[kind], None, onehot.load().identity).entry.solver.penalties)
+    assert [told[:2] for told in heard] == [(n + 1, most) for n in range(len(heard))]
+    assert trained.selected["valid_loss"] == min(loss for *_, loss in heard)
+
+
+@pytest.mark.parametrize("kind", CARDS)
+def test_a_solved_head_is_the_same_for_every_seed_and_says_so(kind):
+    plan = probe.plan(CARDS[kind], "linear", onehot.load().identity)
+    assert not plan.seed_matters
+    assert probe.plan(CARDS[kind], "tape", onehot.load().identity).seed_matters
+    first, second = run(kind, "linear", seed=0), run(kind, "linear", seed=1)
+    assert first.selected == second.selected
+    for name, found in first.predictions.items():
+        np.testing.assert_array_equal(found.values, second.predictions[name].values)
 
 
 def test_the_card_names_the_head_unless_the_user_or_the_model_does():
@@ -226,7 +248,9 @@ def test_every_choice_can_be_written_down(kind, head):
     written = json.loads(json.dumps(plan.resolved))
     assert written == plan.resolved
     assert written["head"] == head
-    if head != "aligned_ridge":
+    if head in ("linear", "window", "aligned_ridge"):
+        assert {"method", "penalties", "selection"} <= set(written)
+    else:
         assert {"learning_rate", "weight_decay", "batch", "max_epochs", "patience"} <= set(written)
 
 

@@ -69,9 +69,13 @@ def make_record(
     others: dict[tuple[str, str], float] | None = None,
     run_key: str = "a" * 64,
     seeds: Sequence[int] = (0,),
+    solved: bool = True,
+    per_seed: Sequence[float | None] | None = None,
 ) -> RunRecord:
     card = registry.task(task)
     metrics = [_metric(card, card.primary, card.headline, value, half_width, n, undefined)]
+    if per_seed is not None:
+        metrics[0] = metrics[0].model_copy(update={"per_seed": list(per_seed)})
     metrics += [
         _metric(card, id, split, other, half_width, n, None)
         for (id, split), other in (others or {}).items()
@@ -113,7 +117,12 @@ def make_record(
             control=control,
         ),
         protocol=ProtocolRecord(
-            id=protocol, version="1", given=given or {}, resolved=given or {}, seeds=list(seeds)
+            id=protocol,
+            version="1",
+            given=given or {},
+            resolved=given or {},
+            seeds=list(seeds),
+            seed_matters=not solved,
         ),
         limit=limit,
         metrics=[] if status != "complete" else metrics,
@@ -170,15 +179,23 @@ def write_run() -> Callable[..., Path]:
     return write_a_run
 
 
-def write_a_run(root: Path, predictions: Predictions, task: str, **changes: Any) -> Path:
+def write_a_run(
+    root: Path, predictions: Predictions | Sequence[Predictions], task: str, **changes: Any
+) -> Path:
+    """Several predictions are those of seeds 0, 1, 2, ... of a head that was trained."""
     card = registry.task(task)
     target, definition = card.primary.split(".", 1)
-    value = score(definition, predictions).value
-    record = make_record(task, value, n=len(predictions.ids), **changes)
+    by_seed = [predictions] if isinstance(predictions, Predictions) else predictions
+    if len(by_seed) > 1:
+        changes = {"seeds": range(len(by_seed)), "solved": False} | changes
+    values = [score(definition, one).value for one in by_seed]
+    mean = None if None in values else float(np.mean(values))
+    record = make_record(task, mean, n=len(by_seed[0].ids), per_seed=values, **changes)
     path = store.path_of(root, record)
     kept = store.predictions_path(path)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    archive.save(kept, {(target, card.headline): {0: predictions}})
+    numbered = dict(zip(record.protocol.seeds, by_seed, strict=True))
+    archive.save(kept, {(target, card.headline): numbered})
     told = PredictionsRecord(file=kept.name, digest=store.file_digest(kept))
     store.write(path, record.model_copy(update={"predictions": told}))
     return path

@@ -48,6 +48,90 @@ def test_compare_refuses_or_says_so(invoke, tmp_path, make):
     assert "NOT COMPARABLE" in told
 
 
+def write(folder, *records):
+    for record in records:
+        store.write(store.path_of(folder, record), record)
+    return folder
+
+
+def test_compare_leaves_trials_beside_real_runs_out_and_says_so(invoke, tmp_path, make):
+    a = write(
+        tmp_path / "a",
+        make(model="a"),
+        make(model="a", data="simulated", digest="5" * 64, source="sample", run_key="1" * 64),
+        make("stability", model="a", limit=10, run_key="2" * 64),
+    )
+    b = write(
+        tmp_path / "b",
+        make(model="b", value=0.4, run_key="3" * 64),
+        make(model="b", data="simulated", digest="5" * 64, source="sample", run_key="4" * 64),
+        make("contact", model="b", run_key="6" * 64),
+    )
+
+    done = invoke(compare.command, a, b)
+    sample = invoke(compare.command, a, b, "--data", "sample")
+
+    assert done.exit_code == 0
+    text = " ".join(done.output.split())
+    assert "−0.100" in text
+    assert "not compared: 1 pair of trials" in text
+    assert "only A has a (official data, seeds 0) on stability" in text
+    assert "only B has b (official data, seeds 0) on contact" in text
+    assert sample.exit_code == 0
+    assert "−0.100" not in sample.output
+
+
+def test_compare_lists_what_is_not_comparable_beside_what_is(invoke, tmp_path, make):
+    a = write(tmp_path / "a", make(), make("stability", run_key="2" * 64))
+    b = write(
+        tmp_path / "b",
+        make(value=0.4, run_key="3" * 64),
+        make("stability", run_key="4" * 64, digest="9" * 64),
+    )
+
+    done = invoke(compare.command, a, b)
+
+    assert done.exit_code == 0
+    text = " ".join(done.output.split())
+    assert "not compared: stability of bert: the data differs in test, train, valid" in text
+
+
+@pytest.mark.parametrize("asked", [("--seeds", "0"), ("--latest",)])
+def test_compare_lets_the_user_choose_among_several(invoke, tmp_path, make, asked):
+    older = make(model="a", value=0.6, seeds=(1,), given={"head": "x"}, run_key="1" * 64)
+    newer = make(model="a", value=0.5, given={"head": "y"}, started="2026-01-03", run_key="2" * 64)
+    a = write(tmp_path / "a", older, newer)
+    b = write(tmp_path / "b", make(model="b", value=0.4, given={"head": "z"}, run_key="3" * 64))
+
+    unclear = invoke(compare.command, a, b)
+    told = invoke(compare.command, a, b, *asked)
+
+    assert isinstance(unclear.exception, RecordError)
+    assert "3 records could be meant" in unclear.exception.what
+    assert told.exit_code == 0
+    assert "−0.100" in told.output
+
+
+def test_compare_names_the_kinds_there_are(invoke, tmp_path, make):
+    a, b = write(tmp_path / "a", make()), write(tmp_path / "b", make())
+
+    error = invoke(compare.command, a, b, "--data", "partial").exception
+
+    assert isinstance(error, RecordError)
+    assert "official data ddddddd" in error.what
+
+
+def test_compare_heads_folders_of_several_models_by_their_paths(invoke, tmp_path, make):
+    models = [make(model=name, run_key=name * 64) for name in "cd"]
+    a, b = write(tmp_path / "old", *models), write(tmp_path / "new", *models)
+
+    text = "".join(invoke(compare.command, a, b).output.split())
+
+    assert f"A:{a}" in text
+    assert f"B:{b}" in text
+    assert "fluorescence,c" in text or "fluorescencec" in text
+
+
 def test_compare_without_a_common_task_is_an_error(invoke, tmp_path, make):
     for side, task in (("a", "stability"), ("b", "contact")):
         record = make(task)
@@ -62,8 +146,30 @@ def test_plot_writes_files(invoke, runs, tmp_path):
     done = invoke(plot.command, *runs, "--into", tmp_path / "plots", "--format", "svg")
 
     assert done.exit_code == 0
-    names = {path.name.split("-")[0].split(".")[0] for path in (tmp_path / "plots").iterdir()}
-    assert names == {"overview", "published", "scatter"}
+    written = [path for path in (tmp_path / "plots").rglob("*") if path.is_file()]
+    names = {
+        f"{path.parent.relative_to(tmp_path)}/{path.name.split('-')[0].split('.')[0]}"
+        for path in written
+    }
+    assert names == {"plots/overview", "plots/published", "plots/a/scatter", "plots/b/scatter"}
+
+
+def test_plot_draws_what_records_without_predictions_give(invoke, runs, tmp_path):
+    for path in tmp_path.rglob("*.npz"):
+        path.unlink()
+
+    done = invoke(plot.command, *runs, "--into", tmp_path / "plots", "--format", "pdf")
+    asked = invoke(plot.command, *runs, "--into", tmp_path / "plots", "--kind", "scatter")
+
+    assert done.exit_code == 0
+    assert "not drawn for 2 records: scatter, length, mutations" in done.stderr
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        "overview.pdf",
+        "published.pdf",
+    }
+    assert (tmp_path / "plots" / "overview.pdf").read_bytes().startswith(b"%PDF")
+    assert isinstance(asked.exception, RecordError)
+    assert "predictions" in asked.exception.what
 
 
 def test_plot_says_when_there_is_nothing_to_draw(invoke, runs):
@@ -81,6 +187,7 @@ def test_history_over_folders(invoke, tmp_path, make):
     invoke(history.command, *asked, "--plot", tmp_path / "history.svg")
 
     assert "+0.100" in table
+    assert table.index("commit 2222222") < table.index("2026-01-02")
     assert [entry["value"] for entry in entries] == [0.5, 0.6]
     assert (tmp_path / "history.svg").read_text().startswith("<?xml")
 

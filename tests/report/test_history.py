@@ -36,6 +36,22 @@ def test_no_change_is_given_over_different_data(make):
 
     assert entries[1].change is None
     assert "the data differs" in (entries[1].remark or "")
+    assert entries[1].changed == ("official data 9999999",)
+
+
+def test_each_entry_says_what_changed(make):
+    records = (
+        make(started="2026-01-01"),
+        make(started="2026-01-02", given={"head": "linear"}, commit="b" * 40),
+        make(started="2026-01-03", given={"head": "linear"}, commit="b" * 40, seeds=(0, 1)),
+        make(started="2026-01-04", given={"head": "linear"}, commit="b" * 40, seeds=(0, 1)),
+    )
+
+    found = [entry.changed for entry in history(filed(*records), *WHAT)]
+
+    assert found[0] == ("tape-bench 0.1.0", "probe", "official data")
+    assert set(found[1]) == {"head linear", "commit bbbbbbb"}
+    assert found[2:] == [("seeds 0, 1",), ("nothing that the record tells",)]
 
 
 def test_failed_and_undefined_say_why(make):

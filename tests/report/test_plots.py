@@ -8,7 +8,7 @@ from tape_bench import registry
 from tape_bench.errors import RecordError, UsageError
 from tape_bench.report import leaderboard, plots
 from tape_bench.report.gather import gather
-from tape_bench.report.plots import detail, mutations, slices
+from tape_bench.report.plots import detail, mutations, slices, style
 from tape_bench.scoring.metrics import find
 from tape_bench.scoring.predictions import Predictions, items_per_example
 
@@ -108,18 +108,56 @@ def test_every_picture_of_a_record_is_drawn(tmp_path, write_run, task, predictio
 
     drawn = plots.of_record(filed)
 
-    assert {plot.name.split("-")[0] for plot in drawn} == kinds
+    assert {plot.name.split("/")[1].split("-")[0] for plot in drawn} == kinds
     for plot in drawn:
         png, svg = plots.save(plot, tmp_path / "plots", ("png", "svg"))
         assert png.read_bytes().startswith(b"\x89PNG")
         assert b"<b>" not in svg.read_bytes()
 
 
+def drawn_text(figure) -> str:
+    from matplotlib.text import Text
+
+    return "\n".join(artist.get_text() for artist in figure.findobj(Text))
+
+
+def test_pictures_say_what_they_show(tmp_path, write_run):
+    write_run(tmp_path, contacts(), "contact", model="m", data="simulated", seeds=(0,))
+    (filed,) = gather([tmp_path]).filed
+    picture = next(plot for plot in plots.of_record(filed) if "contacts" in plot.name)
+
+    figure = picture.draw()
+    style.entitle(figure, picture)
+
+    text = drawn_text(figure)
+    assert "SIMULATED DATA" in text
+    assert "m, Contact prediction, test\nsimulated data, probe, seed 0" in text
+    for sign in ("above the diagonal: true contacts", "below: predicted probability", "surest"):
+        assert sign.replace("surest", "most surely") in text
+
+
+def test_calibration_axes_have_plain_numbers():
+    figure = detail.calibration(residues())
+    figure.draw_without_rendering()
+
+    below = figure.axes[1]
+    labels = [label.get_text() for label in below.get_yticklabels(which="both")]
+    assert any(labels)
+    assert not any("$" in label or "^" in label for label in labels)
+
+
+def test_long_names_are_folded_and_not_cut():
+    name = "onehot (seeds 0, all records, head linear, layer 33, revision main)"
+
+    assert " ".join(style.name(name).split("\n")) == name
+    assert max(len(line) for line in style.name(name).split("\n")) <= 28
+
+
 def test_values_give_a_scatter_and_nothing_by_length(tmp_path, write_run, measured):
     write_run(tmp_path, measured(0.5), "stability")
     (filed,) = gather([tmp_path]).filed
 
-    assert [plot.name.split("-")[0] for plot in plots.of_record(filed)] == ["scatter"]
+    assert [plot.name.split("-")[0] for plot in plots.of_record(filed)] == ["bert/scatter"]
 
 
 def test_a_protein_nobody_scored_is_named(tmp_path, write_run):

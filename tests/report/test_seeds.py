@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tape_bench.report.seeds import Luck, luck, widened
+from tape_bench.report.seeds import Luck, luck, untold, widened
 
 A = {0: 0.50, 1: 0.54, 2: 0.49}
 B = {0: 0.52, 1: 0.57, 2: 0.50}
@@ -25,16 +25,33 @@ def test_the_same_seeds_are_paired_as_in_the_t_test_for_pairs():
 def test_other_seeds_are_compared_as_in_the_t_test():
     found = luck(A, C)
 
-    expected = stats.ttest_ind(list(C.values()), list(A.values()))
+    expected = stats.ttest_ind(list(C.values()), list(A.values()), equal_var=False)
     assert found is not None
-    assert found.freedom == expected.df
+    assert found.freedom == pytest.approx(expected.df)
     difference = np.mean(list(C.values())) - np.mean(list(A.values()))
     assert found.error == pytest.approx(difference / expected.statistic)
 
 
+def test_a_solved_head_brings_no_luck():
+    assert luck(None, None) is None
+    for alone in (luck(A, None), luck(None, A)):
+        assert alone is not None
+        assert alone.freedom == 2
+        assert alone.error == pytest.approx(stats.sem(list(A.values())))
+
+
+def test_figures_that_never_move_have_no_luck():
+    assert luck({0: 0.5, 1: 0.5}, {2: 0.4, 3: 0.4}) == Luck(0, 1)
+
+
 @pytest.mark.parametrize("b", [{0: 0.4}, {1: 0.4}])
-def test_single_seeds_say_nothing(b):
-    assert luck({0: 0.5}, b) is None
+def test_a_single_seed_says_nothing(b):
+    said = untold([("old", {0: 0.5}), ("new", b)])
+    assert said is not None
+    assert "the head of old and of new was trained with one seed" in said
+    assert "of new was" in (untold([("old", A), ("new", b)]) or "")
+    assert untold([("old", A), ("new", None)]) is None
+    assert untold([("old", None), ("new", None)]) is None
 
 
 def test_independent_uncertainties_add_as_squares():

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from tape_bench import registry
 from tape_bench.scoring.metrics import score
+
+TOP5 = "accuracy.top5.ties_shared"
 
 
 def test_accuracy_is_that_of_the_reference(golden_metrics, predict):
@@ -35,11 +40,30 @@ def test_top1_and_top5_are_those_of_the_reference(golden_metrics, predict):
     )
 
 
-def test_top5_counts_strictly_higher_scores_only(predict):
+@pytest.mark.parametrize(("name", "shared"), [(TOP5, 1 / 2), ("accuracy.top5", 1)])
+def test_top5_by_hand(predict, name, shared):
     five_higher, four_higher_one_equal = [9, 8, 7, 6, 5, 1], [9, 8, 7, 6, 1, 1]
-    assert score("accuracy.top5", predict.folds([5], [five_higher])).value == 0
-    assert score("accuracy.top5", predict.folds([5], [four_higher_one_equal])).value == 1
-    assert score("accuracy.top5", predict.folds([-1], [five_higher])).value is None
+    assert score(name, predict.folds([5], [five_higher])).value == 0
+    assert score(name, predict.folds([5], [four_higher_one_equal])).value == shared
+    assert score(name, predict.folds([-1], [five_higher])).value is None
+
+
+def test_who_scores_all_classes_alike_knows_nothing(predict):
+    blind = predict.folds([0, 7, 1194], np.zeros((3, 1195)))
+    assert score(TOP5, blind).value == pytest.approx(5 / 1195)
+    assert "fold." + TOP5 in [metric.id for metric in registry.task("remote_homology").metrics]
+    # TAPE's accuracy calls the lowest class among equals: right where it is class 0.
+    assert score("accuracy.top1", blind).value == pytest.approx(1 / 3)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.data())
+def test_ties_are_the_mean_over_every_order_of_the_classes(predict, scores, data):
+    true = data.draw(st.integers(0, len(scores) - 1))
+    orders = list(itertools.permutations(range(len(scores))))
+    # A stable sort keeps equal scores in the order in which the classes are numbered.
+    hits = [true in sorted(order, key=lambda class_: -scores[class_])[:5] for order in orders]
+    got = score(TOP5, predict.folds([true], [scores])).value
+    assert got == pytest.approx(np.mean(hits))
 
 
 def test_pooled_and_by_protein_by_hand(predict):

@@ -108,7 +108,8 @@ class LocalProcesses:
     @property
     def _threads(self) -> int:
         given = os.environ.get("OMP_NUM_THREADS", "")
-        return int(given) if given.isdecimal() else max(1, usable_cores() // len(self.devices))
+        asked = int(given) if given.isdecimal() else 0
+        return asked or max(1, usable_cores() // len(self.devices))
 
 
 class _Supervised:

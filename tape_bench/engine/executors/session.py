@@ -19,6 +19,7 @@ from tape_bench.engine.launchers import LAUNCHED
 from tape_bench.errors import UsageError
 from tape_bench.models import load_model
 from tape_bench.models.embedder import Embedder
+from tape_bench.models.user_code import check_embedder
 
 if TYPE_CHECKING:
     from tape_bench.engine.world import World
@@ -61,7 +62,12 @@ def assemble(
                 "a model that is loaded already cannot be shared by several processes",
                 fix="name it by its spec",
             )
-        return Session.of(model)
+        if given := [name for name, value in options.items() if value is not None]:
+            raise UsageError(
+                f"a model that is loaded already takes no {', '.join(given)}",
+                fix="give the options to what loads it, or name the model by its spec",
+            )
+        return Session.of(check_embedder(model, type(model).__name__))
     launched = any(name in os.environ for name in LAUNCHED)
     if launched:
         # What we tell of another process's end in a line, torch tells in fifty.

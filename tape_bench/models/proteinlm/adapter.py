@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tape_bench import kernels
+from tape_bench import kernels, places
 from tape_bench.data.tokens import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
-from tape_bench.models.embedder import Identity, Pool, Representation
+from tape_bench.models.embedder import Identity, Pool, Representation, check_request
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.proteinlm.attend import offsets_of
@@ -80,7 +80,7 @@ def load(
     """
     if not argument:
         raise ModelError("proteinlm needs a checkpoint", fix="write proteinlm:PATH")
-    path = Path(argument).expanduser()
+    path = places.expand(argument)
     given = Given(heads, gelu, layernorm_eps, qkv_order)
     return ProteinLM(
         lambda: open_checkpoint(path, given),
@@ -209,6 +209,7 @@ class ProteinLM:
 
     def embed(self, sequences: Sequence[str], pool: Pool = "residues") -> list[Representation]:
         """Represent sequences; see `Embedder.embed`. `first` is the vector of `[CLS]`."""
+        check_request(sequences, pool)
         self._check_lengths([len(sequence) for sequence in sequences])
         lengths = [len(sequence) + self.special_tokens for sequence in sequences]
         found: dict[int, Representation] = {}

@@ -66,19 +66,21 @@ def config_to_json(config: ProteinLMConfig, origin: Origin, dtype: torch.dtype) 
 
 
 def config_from_json(path: Path) -> ProteinLMConfig:
-    """Read the shape of a network from a `config.json`; its `proteinlm` part may be left out.
+    """Read the shape of a network from a `config.json`.
+
+    What can only have one value may be left out, and so may the `proteinlm` part.
 
     Raises:
         CheckpointError: it is not there, not JSON, or describes another kind of network.
     """
     said = _read_json(path)
     ours = said.get("proteinlm", {})
+    if missing := [key for key in (*_KEYS.values(), "hidden_act") if key not in said]:
+        what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        raise CheckpointError(what, where=str(path), fix=_ANOTHER)
+    sizes = {name: said[key] for name, key in _KEYS.items()}
     try:
-        sizes = {name: said[key] for name, key in _KEYS.items()}
-        fixed = (said["vocab_size"], said["intermediate_size"])
         gelu = next(form for form, name in _ACTIVATIONS.items() if name == said["hidden_act"])
-    except KeyError as error:
-        raise CheckpointError(f"{error} is missing", where=str(path), fix=_ANOTHER) from error
     except StopIteration:
         raise CheckpointError(
             f"hidden_act must be gelu_new or gelu, not {said['hidden_act']!r}", where=str(path)
@@ -91,9 +93,11 @@ def config_from_json(path: Path) -> ProteinLMConfig:
         )
     except ModelError as error:
         raise CheckpointError(error.what, where=str(path), fix=error.fix) from error
-    if fixed != (VOCABULARY, 4 * config.hidden):
+    only = (VOCABULARY, 4 * config.hidden)
+    fixed = (said.get("vocab_size", only[0]), said.get("intermediate_size", only[1]))
+    if fixed != only:
         raise CheckpointError(
-            f"vocab_size must be {VOCABULARY} and intermediate_size {4 * config.hidden}, "
+            f"vocab_size must be {only[0]} and intermediate_size {only[1]}, "
             f"not {fixed[0]} and {fixed[1]}",
             where=str(path),
             fix=_ANOTHER,

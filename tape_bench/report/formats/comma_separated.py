@@ -6,51 +6,68 @@ import csv
 import io
 
 from tape_bench.report import wording
-from tape_bench.report.table import Leaderboard
+from tape_bench.report.table import Cell, Column, Leaderboard, Row
 
 HEADER = (
-    "model", "variant", "protocol", "data", "control", "published",
-    "task", "metric", "split", "state", "value", "low", "high", "n",
+    "model", "variant", "protocol", "control", "published",
+    "task", "metric", "split", "data", "data_digest", "limit",
+    "state", "value", "low", "high", "n", "seeds",
     "rank", "ranked", "tied", "gain", "gain_over", "comparable", "notes",
+    "run_key", "record", "source",
 )  # fmt: skip
 
 
 def render(leaderboard: Leaderboard) -> str:
-    """Write one line a figure; an empty field is an unknown value."""
+    """Write one line a figure; an empty field is an unknown value.
+
+    `data` is the status of the data behind this one figure, `metric` and `split` are those it
+    was really measured by. `seeds` are parted by blanks. A figure of ours has its run key and
+    record; a published one the place where it stands, `source`.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
     for section in leaderboard.sections:
         for row in section.rows:
             for column, cell in zip(section.columns, row.cells, strict=True):
-                if cell.state == "absent":
-                    continue
-                writer.writerow(
-                    [
-                        harmless(row.model),
-                        harmless(row.variant),
-                        harmless(row.protocol),
-                        row.data,
-                        row.control,
-                        row.published,
-                        harmless(column.task),
-                        harmless(column.metric),
-                        harmless(column.split),
-                        cell.state,
-                        cell.value,
-                        cell.low,
-                        cell.high,
-                        cell.n,
-                        cell.rank,
-                        cell.ranked or None,
-                        cell.tied,
-                        cell.gain,
-                        harmless(cell.gain_over or ""),
-                        not cell.daggers,
-                        harmless("; ".join(row.remarks + cell.notes)),
-                    ]
-                )
+                if cell.state != "absent":
+                    values = _line(row, column, cell)
+                    writer.writerow(
+                        [harmless(one) if isinstance(one, str) else one for one in values]
+                    )
     return out.getvalue()
+
+
+def _line(row: Row, column: Column, cell: Cell) -> list[object]:
+    return [
+        row.model,
+        row.variant,
+        row.protocol,
+        row.control,
+        row.published,
+        column.task,
+        cell.metric or column.metric,
+        cell.split or column.split,
+        cell.data,
+        cell.data_digest,
+        cell.limit,
+        cell.state,
+        cell.value,
+        cell.low,
+        cell.high,
+        cell.n,
+        " ".join(str(seed) for seed in cell.seeds),
+        cell.rank,
+        cell.ranked or None,
+        cell.tied,
+        cell.gain,
+        cell.gain_over or "",
+        not cell.daggers,
+        "; ".join(row.remarks + cell.notes),
+        cell.run_key,
+        cell.record,
+        row.source,
+    ]
 
 
 def harmless(text: str) -> str:

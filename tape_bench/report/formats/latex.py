@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tape_bench.report import wording
-from tape_bench.report.table import Cell, Leaderboard, Row, Section
+from tape_bench.report.table import Cell, Group, Leaderboard, Section
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
@@ -36,30 +36,30 @@ def escape(text: str) -> str:
 
 def _table(leaderboard: Leaderboard, section: Section) -> str:
     count = len(section.columns)
-    titles = " & ".join(["", "", "", *(escape(column.title) for column in section.columns)])
-    metrics = " & ".join(
-        ["model", "protocol", "data", *(escape(wording.heading(c)) for c in section.columns)]
-    )
-    body = []
-    for row, after in zip(section.rows, (*section.rows[1:], None), strict=True):
-        body += _lines(leaderboard, row)
-        if after and (row.published, row.control) != (after.published, after.control):
-            body.append(r"\midrule")
+    titles = " & ".join(["", *(escape(column.title) for column in section.columns)])
+    metrics = " & ".join(["model", *(escape(wording.heading(c)) for c in section.columns)])
+    splits = " & ".join(["", *(escape(column.split) for column in section.columns)])
+    body = [
+        line
+        for group in section.groups
+        for line in (r"\midrule", *_head(group), *_rows(leaderboard, group))
+    ]
     notes = [
         *(f"note: {escape(warning)}" for warning in leaderboard.warnings),
-        *(escape(line) for line in wording.LEGEND),
+        *(escape(line) for line in wording.legend(leaderboard, ranks=False)),
         *(f"$^{{{x}}}$~{escape(text)}" for text, x in leaderboard.footnotes.items()),
     ]
+    marks = " Best of a group in bold, second underlined." if wording.marks(leaderboard) else ""
     return "\n".join(
         [
             r"\begin{table*}",
             r"\centering\small",
-            rf"\caption{{{escape(section.caption)}. Best in bold, second underlined.}}",
-            rf"\begin{{tabular}}{{lll{'r' * count}}}",
+            rf"\caption{{{escape(section.caption)}.{marks}}}",
+            rf"\begin{{tabular}}{{l{'r' * count}}}",
             r"\toprule",
             rf"{titles} \\",
             rf"{metrics} \\",
-            r"\midrule",
+            rf"{splits} \\",
             *body,
             r"\bottomrule",
             r"\end{tabular}",
@@ -71,16 +71,30 @@ def _table(leaderboard: Leaderboard, section: Section) -> str:
     )
 
 
-def _lines(leaderboard: Leaderboard, row: Row) -> list[str]:
-    name = escape(row.model) + _raised(wording.letters(leaderboard, row.remarks))
-    cells = [name, escape(row.protocol), escape(row.data)]
-    cells += [_figure(leaderboard, cell) for cell in row.cells]
-    lines = [" & ".join(cells) + r" \\"]
-    below = [wording.kind(row), "", "", *(wording.interval(cell) for cell in row.cells)]
-    if any(below):
-        small = (rf"{{\scriptsize {escape(text)}}}" if text else "" for text in below)
-        lines.append(" & ".join(small) + r" \\")
+def _head(group: Group) -> list[str]:
+    count = len(group.rows[0].cells)
+    basis = [", ".join(wording.basis(group, index)) for index in range(count)]
+    cells = [rf"\emph{{{escape(wording.group(group))}}}", *(_small(said) for said in basis)]
+    return [" & ".join(cells) + r" \\", r"\addlinespace"]
+
+
+def _rows(leaderboard: Leaderboard, group: Group) -> list[str]:
+    lines = []
+    for row in group.rows:
+        name = escape(row.model) + _raised(wording.letters(leaderboard, row.remarks))
+        cells = [name, *(_figure(leaderboard, cell) for cell in row.cells)]
+        lines.append(" & ".join(cells) + r" \\")
+        below = [wording.kind(row)]
+        for index, cell in enumerate(row.cells):
+            parts = wording.interval(cell), wording.proteins(group, index, cell)
+            below.append(", ".join(filter(None, parts)))
+        if any(below):
+            lines.append(" & ".join(_small(text) for text in below) + r" \\")
     return lines
+
+
+def _small(text: str) -> str:
+    return rf"{{\scriptsize {escape(text)}}}" if text else ""
 
 
 def _figure(leaderboard: Leaderboard, cell: Cell) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tape_bench.report import wording
-from tape_bench.report.table import Cell, Leaderboard, Row, Section
+from tape_bench.report.table import Cell, Group, Leaderboard, Row, Section
 
 
 def render(leaderboard: Leaderboard) -> str:
@@ -14,12 +14,9 @@ def render(leaderboard: Leaderboard) -> str:
     for section in leaderboard.sections:
         lines += [f"**{escape(section.caption)}**", "", *_table(leaderboard, section), ""]
     lines += [f"> {escape(warning)}\n" for warning in leaderboard.warnings]
-    lines += [
-        "Best in **bold**, second <ins>underlined</ins>.",
-        *wording.LEGEND,
-        wording.STANDING,
-        "",
-    ]
+    if wording.marks(leaderboard):
+        lines += ["Best of a group in **bold**, second <ins>underlined</ins>.", ""]
+    lines += [f"{line}\n" for line in wording.legend(leaderboard)]
     lines += [
         f"- <sup>{letter}</sup> {escape(text)}" for text, letter in leaderboard.footnotes.items()
     ]
@@ -33,29 +30,30 @@ def escape(text: str) -> str:
 
 
 def _table(leaderboard: Leaderboard, section: Section) -> list[str]:
-    heads = ["model", "protocol", "data"]
-    for index, column in enumerate(section.columns):
-        parts = (
-            f"{escape(column.title)}",
-            escape(wording.heading(column)),
-            escape(column.split),
-            wording.proteins(section, index),
-        )
-        heads.append("<br>".join(filter(None, parts)))
-    rules = ["---"] * 3 + ["---:"] * len(section.columns)
-    rows = [
-        [
-            _name(leaderboard, row),
-            escape(row.protocol),
-            escape(row.data),
-            *(
-                _figure(leaderboard, cell, not wording.proteins(section, index))
-                for index, cell in enumerate(row.cells)
-            ),
-        ]
-        for row in section.rows
-    ]
+    heads = ["model"]
+    for column in section.columns:
+        parts = (column.title, wording.heading(column), column.split)
+        heads.append("<br>".join(escape(part) for part in parts))
+    rules = ["---"] + ["---:"] * len(section.columns)
+    rows = [line for group in section.groups for line in _group(leaderboard, group)]
     return [f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows)]
+
+
+def _group(leaderboard: Leaderboard, group: Group) -> list[list[str]]:
+    columns = range(len(group.rows[0].cells))
+    basis = ["<br>".join(map(escape, wording.basis(group, index))) for index in columns]
+    # GitHub draws no borders between rows: the group stands out by its own line.
+    head = [f"**{escape(wording.group(group))}**", *(f"*{said}*" if said else "" for said in basis)]
+    return [
+        head,
+        *(
+            [
+                _name(leaderboard, row),
+                *(_figure(leaderboard, group, index, cell) for index, cell in enumerate(row.cells)),
+            ]
+            for row in group.rows
+        ),
+    ]
 
 
 def _name(leaderboard: Leaderboard, row: Row) -> str:
@@ -64,14 +62,14 @@ def _name(leaderboard: Leaderboard, row: Row) -> str:
     return f"{name}<br>{escape(kind)}" if kind else name
 
 
-def _figure(leaderboard: Leaderboard, cell: Cell, with_n: bool) -> str:
+def _figure(leaderboard: Leaderboard, group: Group, index: int, cell: Cell) -> str:
     value = wording.value(cell)
     if cell.mark:
         value = f"**{value}**" if cell.mark == "best" else f"<ins>{value}</ins>"
     value += wording.TIED if cell.tied else ""
     value += wording.DAGGER if cell.daggers else ""
     value += _raised(wording.letters(leaderboard, cell.notes))
-    n = f"n = {cell.n}" if with_n and cell.n is not None else ""
+    n = wording.proteins(group, index, cell)
     return "<br>".join(filter(None, (value, wording.interval(cell), wording.standing(cell), n)))
 
 

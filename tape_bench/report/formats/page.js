@@ -1,6 +1,6 @@
 "use strict";
 
-// Sorting: a click on a heading sorts by it, another click turns the order round.
+// Sorting: a click on a heading sorts each group by it, another click turns the order round.
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, index) => {
@@ -15,14 +15,16 @@ for (const table of document.querySelectorAll("table")) {
         if (!numeric) return cell.textContent.toLowerCase();
         return cell.dataset.value === "" ? null : Number(cell.dataset.value);
       };
-      const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
-      rows.sort(([a], [b]) => {
-        // Figures that do not exist stay at the end, whichever way round.
-        if (a === null || b === null) return (a === null) - (b === null);
-        const order = numeric ? a - b : a.localeCompare(b);
-        return descending ? -order : order;
-      });
-      table.tBodies[0].append(...rows.map(([, row]) => row));
+      for (const group of table.tBodies) {
+        const rows = [...group.rows].slice(1).map((row) => [key(row), row]);
+        rows.sort(([a], [b]) => {
+          // Figures that do not exist stay at the end, whichever way round.
+          if (a === null || b === null) return (a === null) - (b === null);
+          const order = numeric ? a - b : a.localeCompare(b);
+          return descending ? -order : order;
+        });
+        group.append(...rows.map(([, row]) => row));
+      }
     });
   });
 }
@@ -35,11 +37,14 @@ function filter() {
   for (const cell of document.querySelectorAll("[data-task]")) {
     cell.hidden = !tasks.has(cell.dataset.task);
   }
-  const rows = [...document.querySelectorAll("tbody tr")];
+  const rows = [...document.querySelectorAll("tbody tr:not(.group)")];
   for (const row of rows) {
     row.hidden = ["protocol", "data"].some(
-      (name) => choice.get(name) && choice.get(name) !== row.dataset[name],
+      (name) => choice.get(name) && !row.dataset[name].split("\n").includes(choice.get(name)),
     );
+  }
+  for (const group of document.querySelectorAll("tbody")) {
+    group.hidden = !group.querySelector("tr:not(.group):not([hidden])");
   }
   const shown = rows.filter((row) => !row.hidden).length;
   document.getElementById("shown").textContent = `${shown} of ${rows.length} rows`;

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape as escape_html
 from pathlib import Path
 
 from tape_bench import registry
 from tape_bench.report import citations, wording
-from tape_bench.report.table import Cell, Leaderboard, Row, Section
+from tape_bench.report.table import Cell, Group, Leaderboard, Row, Section
 
 _HERE = Path(__file__).parent
 
 
-def render(leaderboard: Leaderboard, figures: Sequence[tuple[str, bytes]] = ()) -> str:
-    """Write the page.
+@dataclass(frozen=True)
+class Picture:
+    """A picture in two shapes, each an SVG file's content."""
 
-    Args:
-        leaderboard: what to show.
-        figures: pictures to stand below the tables, each a caption and an SVG file's content.
-    """
+    caption: str
+    wide: bytes
+    narrow: bytes
+    """For a phone: its panels stand under one another, so that letters keep their size."""
+
+
+def render(leaderboard: Leaderboard, figures: Sequence[Picture] = ()) -> str:
+    """Write the page, with pictures below the tables."""
     columns = {c.task: c.title for section in leaderboard.sections for c in section.columns}
     rows = [row for section in leaderboard.sections for row in section.rows]
     parts = [
@@ -29,7 +35,7 @@ def render(leaderboard: Leaderboard, figures: Sequence[tuple[str, bytes]] = ()) 
         _filters(columns, rows),
         *(_section(leaderboard, section, n) for n, section in enumerate(leaderboard.sections)),
         _notes(leaderboard),
-        *(_picture(caption, svg) for caption, svg in figures),
+        *(_picture(figure) for figure in figures),
         _citations(leaderboard),
         "</main>",
     ]
@@ -76,7 +82,7 @@ def _filters(columns: dict[str, str], rows: Sequence[Row]) -> str:
         '<form class="filters" aria-label="Filter">'
         f"<fieldset><legend>Tasks</legend>{tasks}</fieldset>"
         + _select("protocol", "Protocol", sorted({row.protocol for row in rows}))
-        + _select("data", "Data", sorted({row.data for row in rows}))
+        + _select("data", "Data", sorted({one for row in rows for one in row.statuses}))
         + '<p role="status" id="shown"></p></form>'
     )
 
@@ -88,46 +94,57 @@ def _select(name: str, label: str, values: Sequence[str]) -> str:
 
 
 def _section(leaderboard: Leaderboard, section: Section, number: int) -> str:
-    heads = [_head(name, "", name) for name in ("model", "protocol", "data")]
-    for index, column in enumerate(section.columns):
-        below = (wording.heading(column), column.split, wording.proteins(section, index))
-        detail = "".join(f"<small>{escape(line)}</small>" for line in below if line)
-        heads.append(_head(column.title, detail, column.task, figure=True))
-    body = "\n".join(_row(leaderboard, section, row) for row in section.rows)
+    heads = [_head("model", "", "")]
+    for column in section.columns:
+        below = (wording.heading(column), column.split)
+        detail = "".join(f"<small>{escape(line)}</small>" for line in below)
+        heads.append(_head(column.title, detail, column.task))
+    bodies = "\n".join(_group(leaderboard, section, group) for group in section.groups)
     mark = ' class="simulated"' if section.simulated else ""
     return (
         f'<section{mark}><h2 id="table-{number}">{escape(section.caption)}</h2>\n'
         f'<div class="scroll" role="region" aria-labelledby="table-{number}" tabindex="0">\n'
-        f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        "</div></section>"
+        f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n{bodies}\n</table></div></section>"
     )
 
 
-def _head(title: str, detail: str, key: str, figure: bool = False) -> str:
-    task = f' data-task="{escape(key)}" class="figure"' if figure else ""
-    return f'<th scope="col"{task}><button type="button">{escape(title)}</button>{detail}</th>'
+def _head(title: str, detail: str, task: str) -> str:
+    kind = f' data-task="{escape(task)}" class="figure"' if task else ""
+    return f'<th scope="col"{kind}><button type="button">{escape(title)}</button>{detail}</th>'
 
 
-def _row(leaderboard: Leaderboard, section: Section, row: Row) -> str:
+def _group(leaderboard: Leaderboard, section: Section, group: Group) -> str:
+    basis = []
+    for index, column in enumerate(section.columns):
+        lines = "".join(f"<span>{escape(line)}</span>" for line in wording.basis(group, index))
+        basis.append(f'<td class="figure" data-task="{escape(column.task)}">{lines}</td>')
+    name = f'<span class="name">{escape(wording.group(group))}</span>'
+    head = f'<th scope="rowgroup">{name}</th>'
+    rows = "\n".join(_row(leaderboard, section, group, row) for row in group.rows)
+    return f'<tbody>\n<tr class="group">{head}{"".join(basis)}</tr>\n{rows}\n</tbody>'
+
+
+def _row(leaderboard: Leaderboard, section: Section, group: Group, row: Row) -> str:
     kind = "published" if row.published else "control" if row.control else "model"
     below = wording.kind(row)
     name = escape(row.model) + _raised(leaderboard, row.remarks)
+    detail = f"<small>{escape(below)}</small>" if below else ""
     cells = [
-        f'<th scope="row">{name}{f"<small>{escape(below)}</small>" if below else ""}</th>',
-        f"<td>{escape(row.protocol)}</td>",
-        f"<td>{escape(row.data)}</td>",
+        f'<th scope="row"><span class="name">{name}{detail}</span></th>',
         *(
-            _figure(leaderboard, cell, column.task, not wording.proteins(section, index))
+            _figure(leaderboard, cell, column.task, wording.proteins(group, index, cell))
             for index, (column, cell) in enumerate(zip(section.columns, row.cells, strict=True))
         ),
     ]
+    # One attribute for several values: none of them holds a line break.
+    data = "&#10;".join(escape(status) for status in row.statuses)
     return (
-        f'<tr class="{kind}" data-protocol="{escape(row.protocol)}" data-data="{escape(row.data)}">'
+        f'<tr class="{kind}" data-protocol="{escape(row.protocol)}" data-data="{data}">'
         f"{''.join(cells)}</tr>"
     )
 
 
-def _figure(leaderboard: Leaderboard, cell: Cell, task: str, with_n: bool) -> str:
+def _figure(leaderboard: Leaderboard, cell: Cell, task: str, n: str) -> str:
     classes = " ".join(filter(None, ("figure", cell.mark, cell.state)))
     value = f"<b>{escape(wording.value(cell))}</b>"
     if cell.mark:
@@ -139,7 +156,6 @@ def _figure(leaderboard: Leaderboard, cell: Cell, task: str, with_n: bool) -> st
     if cell.daggers:
         value += f'<abbr title="{escape("; ".join(cell.daggers))}">{wording.DAGGER}</abbr>'
     value += _raised(leaderboard, cell.notes)
-    n = f"n = {cell.n}" if with_n and cell.n is not None else ""
     below = [wording.interval(cell), wording.standing(cell), n]
     details = "".join(f"<small>{escape(line)}</small>" for line in below if line)
     number = "" if cell.value is None else repr(cell.value)
@@ -155,7 +171,7 @@ def _raised(leaderboard: Leaderboard, notes: tuple[str, ...]) -> str:
 
 def _notes(leaderboard: Leaderboard) -> str:
     warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in leaderboard.warnings)
-    legend = "".join(f"<p>{escape(line)}</p>" for line in (*wording.LEGEND, wording.STANDING))
+    legend = "".join(f"<p>{escape(line)}</p>" for line in wording.legend(leaderboard))
     notes = "".join(
         f'<li id="note-{letter}"><sup>{letter}</sup> {escape(text)}</li>'
         for text, letter in leaderboard.footnotes.items()
@@ -163,10 +179,17 @@ def _notes(leaderboard: Leaderboard) -> str:
     return f'<section class="notes"><h2>Notes</h2>{warnings}{legend}<ul>{notes}</ul></section>'
 
 
-def _picture(caption: str, svg: bytes) -> str:
-    source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
-    text = escape(caption)
-    return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+def _picture(picture: Picture) -> str:
+    text = escape(picture.caption)
+    return (
+        f'<figure><picture><source media="(max-width: 40rem)" srcset="{_source(picture.narrow)}">'
+        f'<img src="{_source(picture.wide)}" alt="{text}"></picture>'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _source(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
 
 
 def _citations(leaderboard: Leaderboard) -> str:

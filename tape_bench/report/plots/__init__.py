@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tape_bench.report.plots.catalogue import PLOTS, of_leaderboard, of_record
-from tape_bench.report.plots.style import Plot, save, svg
+from tape_bench.report.plots.catalogue import PLOTS, of_kind, of_leaderboard, of_record
+from tape_bench.report.plots.style import FORMATS, Plot, save, svg
 
-__all__ = ["PLOTS", "Plot", "of_leaderboard", "of_record", "save", "svg"]
+__all__ = ["FORMATS", "PLOTS", "Plot", "of_kind", "of_leaderboard", "of_record", "save", "svg"]

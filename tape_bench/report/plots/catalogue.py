@@ -17,6 +17,7 @@ from tape_bench.report.gather import Filed
 from tape_bench.report.plots.style import Plot
 from tape_bench.report.table import Leaderboard, Row
 from tape_bench.results import store
+from tape_bench.results.record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,16 +55,36 @@ def of_leaderboard(board: Leaderboard, kinds: Sequence[str] = ()) -> list[Plot]:
         ours = [row for row in section.rows if not row.published]
         suffix = "-simulated" if section.simulated else ""
         if ours and "overview" in (kinds or PLOTS):
-            shown = _shown(ours, overview.MOST_ROWS)
             caption = (
-                f"{section.caption}{shown}. 95 % intervals; squares: controls; hollow: daggers."
+                f"Our runs{_shown(ours, overview.MOST_ROWS)} with 95 % intervals; "
+                "squares: controls; hollow: not a TAPE score."
             )
-            plots.append(Plot(f"overview{suffix}", caption, partial(overview.intervals, section)))
-        if ours and len(ours) < len(section.rows) and "published" in (kinds or PLOTS):
-            shown = _shown(ours, overview.MOST_PANELS)
-            caption = f"Our runs{shown} among published figures (grey); hollow: not comparable."
-            draw = partial(overview.against_published, section)
-            plots.append(Plot("published", caption, draw))
+            plots.append(
+                Plot(
+                    f"overview{suffix}",
+                    caption,
+                    partial(overview.intervals, section),
+                    narrow=partial(overview.intervals, section, across=1),
+                    title=caption,
+                    simulated=section.simulated,
+                )
+            )
+        theirs = {group.protocol for group in section.groups if group.published}
+        if ours and theirs and "published" in (kinds or PLOTS):
+            caption = (
+                f"Our runs{_shown(ours, overview.MOST_PANELS)} among published figures "
+                f"(grey: {', '.join(sorted(theirs))}); squares: controls; hollow: measured "
+                "otherwise than TAPE's figures."
+            )
+            plots.append(
+                Plot(
+                    "published",
+                    caption,
+                    partial(overview.against_published, section),
+                    narrow=partial(overview.against_published, section, across=1),
+                    title=caption,
+                )
+            )
     return plots
 
 
@@ -87,8 +108,7 @@ def of_record(
     """
     record = filed.record
     task = record.task
-    fitting = _OF_KIND.get(cast(Kind, task.kind), ())
-    chosen = [kind for kind in fitting if kind in (kinds or PLOTS)]
+    chosen = of_kind(filed, kinds)
     if data is None and "mutations" not in kinds:
         chosen = [kind for kind in chosen if kind != "mutations"]
     if not chosen:
@@ -108,15 +128,41 @@ def of_record(
         "mutations": _by_mutations(filed, seeds, card, data) if "mutations" in chosen else None,
     }
     place = store.path_of(Path(), record)
-    stem = f"{place.parts[0]}-{place.parts[2]}-{place.stem}"
-    about = f"{record.model.name}, {task.id}, {task.headline}"
-    if task.data.status != "official":
-        about += f" ({task.data.status} data)"
+    about = f"{record.model.name}, {card.title if card else task.id}, {task.headline}"
+    title = f"{about}\n{_setting(record)}"
     return [
-        Plot(f"{kind}-{stem}", f"{PLOTS[kind]}: {about}", draw)
+        Plot(
+            f"{place.parts[0]}/{kind}-{place.parts[2]}-{place.stem}",
+            f"{PLOTS[kind]}: {about}; {_setting(record)}",
+            draw,
+            title=title,
+            simulated=task.data.status == "simulated",
+        )
         for kind in chosen
         if (draw := draws[kind])
     ]
+
+
+def of_kind(filed: Filed, kinds: Sequence[str] = ()) -> list[str]:
+    """Name the pictures that a record's predictions give, of those asked for."""
+    return [
+        kind
+        for kind in _OF_KIND.get(cast(Kind, filed.record.task.kind), ())
+        if kind in (kinds or PLOTS)
+    ]
+
+
+def _setting(record: RunRecord) -> str:
+    protocol = record.protocol
+    seeds = ", ".join(str(seed) for seed in protocol.seeds)
+    parts = [
+        f"{record.task.data.status} data",
+        f"the first {record.limit} records" if record.limit is not None else "",
+        protocol.id,
+        f"head {protocol.resolved['head']}" if "head" in protocol.resolved else "",
+        f"seed{'s' * (len(protocol.seeds) > 1)} {seeds}",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _shown(rows: Sequence[Row], most: int) -> str:

@@ -25,7 +25,10 @@ def contact_maps(predictions: Predictions, chosen: Sequence[str]) -> Figure:
     Over the true contacts stand circles for the L pairs predicted most surely, L residues.
     """
     offsets = predictions.offsets
-    figure, axes = style.figure(1, len(chosen), 3.2 * len(chosen) + 0.8, 3.7)
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    figure, axes = style.figure(1, len(chosen), 3.2 * len(chosen) + 0.8, 4.0)
     places = [predictions.ids.index(id) for id in chosen]
     items = [slice(offsets[place], offsets[place + 1]) for place in places]
     top = max(float(predictions.values[one].max(initial=0)) for one in items)
@@ -43,8 +46,22 @@ def contact_maps(predictions: Predictions, chosen: Sequence[str]) -> Figure:
             markersize=3, markerfacecolor="none", markeredgewidth=0.6, color=style.PALETTE[1],
         )  # fmt: skip
         panel.set_title(style.name(id))
+        panel.set_xlabel("residue")
     figure.colorbar(image, ax=axes, label="predicted probability", shrink=0.8)
-    figure.supxlabel("residue", fontsize=9)
+    highest = image.cmap(1.0)
+    signs = [
+        Patch(color=highest, label="above the diagonal: true contacts"),
+        Patch(color=image.cmap(0.5), label="below: predicted probability"),
+        Line2D(
+            [], [], marker="o", linestyle="", markerfacecolor="none", color=style.PALETTE[1],
+            label="the L pairs predicted most surely",
+        ),
+        Patch(
+            facecolor="white", edgecolor=style.GREY,
+            label=f"not scored: nearer than {SMALLEST_SEPARATION}, or not resolved",
+        ),
+    ]  # fmt: skip
+    figure.legend(handles=signs, loc="outside lower center", ncols=min(4, 2 * len(chosen)))
     return figure
 
 
@@ -106,6 +123,8 @@ def scatter(predictions: Predictions, quantity: str) -> Figure:
 
 def calibration(predictions: Predictions) -> Figure:
     """Draw how often the model is right against how sure it says it is."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     sure, right = confidence(predictions)
     figure, (panel, below) = style.figure(2, 1, 4.2, 5.0)
     edges = np.linspace(0, 1, 11)
@@ -121,6 +140,12 @@ def calibration(predictions: Predictions) -> Figure:
     panel.set_ylabel("share that is right")
     below.bar(edges[:-1], counts, width=0.1, align="edge", color=style.PALETTE[4])
     below.set_yscale("log")
+    below.set_ylim(bottom=0.7)
+    # Round tens alone where there are several of them, or the axis is all letters.
+    subs = (1.0,) if counts.max() >= 100 else (1.0, 3.0)
+    below.yaxis.set_major_locator(LogLocator(subs=subs))
+    below.yaxis.set_major_formatter("{x:,.0f}")
+    below.yaxis.set_minor_formatter(NullFormatter())
     below.set_ylabel("items")
     below.set_xlabel("confidence")
     for axes in (panel, below):

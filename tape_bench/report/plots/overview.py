@@ -22,20 +22,41 @@ MOST_PANELS = 12
 _OWN, _CONTROL = style.PALETTE[0], style.PALETTE[1]
 
 
-def intervals(section: Section) -> Figure:
-    """Draw one panel a task: our runs with their intervals, one line each."""
+def intervals(section: Section, across: int | None = None) -> Figure:
+    """Draw one panel a task: our runs with their intervals, one line each, parted by group.
+
+    Args:
+        section: the table.
+        across: panels side by side; all of them by default.
+    """
     rows = [row for row in section.rows if not row.published][:MOST_ROWS]
     count = len(section.columns)
-    figure, axes = style.figure(1, count, 1.6 + 2.0 * count, 1.3 + 0.32 * len(rows))
+    across = across or count
+    lines = -(-count // across)
+    labels = [_label(row) for row in rows]
+    high = 0.2 + 0.13 * max(label.count("\n") + 1 for label in labels)
+    beside = 0.4 + _inches(labels)
+    figure, axes = style.figure(
+        lines, across, beside + 2.0 * across, (1.1 + high * len(rows)) * lines
+    )
     for index, (panel, column) in enumerate(zip(axes, section.columns, strict=True)):
         _marks(panel, [(place, row, row.cells[index]) for place, row in enumerate(rows)])
-        panel.set_title(style.name(column.title))
-        panel.set_xlabel(style.name(column.label))
-        _lines(panel, [_label(row) for row in rows], named=index == 0)
+        panel.set_title(style.name(column.title, 24))
+        panel.set_xlabel(style.name(f"{column.label}, {column.split}", 24))
+        _lines(panel, labels, named=index % across == 0)
+        for border in _borders(section):
+            if border < len(rows):
+                panel.axhline(border - 0.5, color=style.GREY, linewidth=0.8)
     return figure
 
 
-def against_published(section: Section) -> Figure:
+def _borders(section: Section) -> list[int]:
+    """Return the places of rows where another protocol or other data begin."""
+    sizes = [len(group.rows) for group in section.groups if not group.published]
+    return [sum(sizes[:count]) for count in range(1, len(sizes))]
+
+
+def against_published(section: Section, across: int = 3) -> Figure:
     """Draw small multiples, one a run of ours: its figures on the range of the published ones.
 
     Figures that must not be set beside the others are drawn hollow.
@@ -43,10 +64,12 @@ def against_published(section: Section) -> Figure:
     ours = [row for row in section.rows if not row.published][:MOST_PANELS]
     published = [row for row in section.rows if row.published]
     names = [style.name(column.title) for column in section.columns]
-    columns = min(3, len(ours))
+    columns = min(across, len(ours))
     lines = -(-len(ours) // columns)
     height = 0.9 + 0.3 * len(names)
-    figure, axes = style.figure(lines, columns, 3.4 * columns, height * lines)
+    figure, axes = style.figure(
+        lines, columns, 0.4 + _inches(names) + 2.6 * columns, height * lines
+    )
     for number, (panel, row) in enumerate(zip(axes, ours, strict=False)):
         for other in (*published, row):
             _marks(panel, [(place, other, cell) for place, cell in enumerate(other.cells)])
@@ -55,6 +78,11 @@ def against_published(section: Section) -> Figure:
     for panel in axes[len(ours) :]:
         panel.set_visible(False)
     return figure
+
+
+def _inches(labels: Sequence[str]) -> float:
+    """Return about how wide labels are drawn, the widest line counts."""
+    return 0.075 * max(len(line) for label in labels for line in label.splitlines())
 
 
 def _marks(panel: Axes, figures: Sequence[tuple[int, Row, Cell]]) -> None:

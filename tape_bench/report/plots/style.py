@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,22 @@ _SETTINGS: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "tape-bench",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
 }
+
+FORMATS = ("png", "svg", "pdf")
+
+_DPI = 200
+
+_LETTERS_PER_INCH = 13
+"""Letters of a title's size that stand on an inch."""
+
+_DATELESS = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Neither date nor version goes into a file: the same records give the same picture."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +60,14 @@ class Plot:
     """A picture not yet drawn."""
 
     name: str
-    """File name without its ending."""
+    """File name without its ending, perhaps in a folder."""
     caption: str
     draw: Callable[[], Figure]
+    narrow: Callable[[], Figure] | None = None
+    """The same for a phone, its panels under one another."""
+    title: str = ""
+    """What stands above the picture: model, task, split, data."""
+    simulated: bool = False
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -55,23 +76,27 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     No window system is touched: figures are made without pyplot.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    drawn = Figure(figsize=(width, height), layout="constrained")
+    # Room between the title of the picture and those of its panels.
+    drawn = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.08))
     axes = drawn.subplots(rows, columns, squeeze=False)
     return drawn, list(axes.ravel())
 
 
-def name(text: str, longest: int = 28) -> str:
-    """Return a name as a picture can show it: not too long, nothing unprintable, no formulas."""
-    text = plain(text)
-    short = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return short.replace("$", r"\$")
+def name(text: str, width: int = 28, lines: int = 3) -> str:
+    """Return a name as a picture can show it: in lines of a width, no formulas, nothing hidden.
+
+    Only what would take more than so many lines is cut.
+    """
+    found = textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" …") or [""]
+    return "\n".join(found).replace("$", r"\$")
 
 
-def svg(plot: Plot) -> bytes:
+def svg(plot: Plot, narrow: bool = False) -> bytes:
     """Draw a picture as an SVG file's content."""
     out = io.BytesIO()
-    _draw(plot, out, "svg")
+    _draw(plot, out, "svg", narrow)
     return out.getvalue()
 
 
@@ -88,11 +113,21 @@ def save(plot: Plot, folder: Path, formats: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _draw(plot: Plot, out: Path | IO[bytes], format: str) -> None:
+def _draw(plot: Plot, out: Path | IO[bytes], format: str, narrow: bool = False) -> None:
     import matplotlib
 
-    # Neither date nor version goes into the file: the same records give the same picture.
-    dateless: dict[str, str | None] = {"Title": plain(plot.caption)}
-    dateless |= {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
+    dateless: dict[str, str | None] = {"Title": plain(plot.caption), **_DATELESS[format]}
     with matplotlib.rc_context(_SETTINGS):
-        plot.draw().savefig(out, format=format, dpi=150, metadata=dateless)
+        drawn = plot.narrow() if narrow and plot.narrow else plot.draw()
+        entitle(drawn, plot)
+        drawn.savefig(out, format=format, dpi=_DPI, metadata=dateless)
+
+
+def entitle(drawn: Figure, plot: Plot) -> None:
+    """Set above a picture what it shows, in lines no wider than it."""
+    letters = int(drawn.get_figwidth() * _LETTERS_PER_INCH)
+    mark = "SIMULATED DATA: this says nothing about real proteins\n" if plot.simulated else ""
+    text = "\n".join(name(line, letters) for line in f"{mark}{plot.title}".splitlines() if line)
+    if text:
+        ink = PALETTE[1] if plot.simulated else "black"
+        drawn.suptitle(text, x=0.01, horizontalalignment="left", fontsize=9, color=ink)

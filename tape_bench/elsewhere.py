@@ -1,0 +1,82 @@
+"""What people ask for that is not here, and what they can do instead.
+
+Models of the Hugging Face hub, vectors computed elsewhere and fine-tuning have no adapter and no
+protocol of their own. Whoever asks for one learns that, and the way there that does exist.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tape_bench.errors import UsageError
+
+_PAGE = "docs/models.md"
+
+_HUB = re.compile(
+    r"(hf|huggingface):.*|(facebook|rostlab|elnaggarlab|biohub|westlake-repl|zjunlp)/.+"
+    r"|(esm|prot_?(t5|bert|xlnet|albert|electra)|prostt5|ankh|saprot|progen|dplm|amplify|unirep"
+    r"|ontoprotein|antiberty).*",
+    re.IGNORECASE,
+)
+"""The hub, its owners of protein models, and the models most people mean."""
+
+_VECTORS = re.compile(
+    r"(precomputed|vectors|embeddings):.*|.+\.(npz|npy|h5|hdf5|parquet)", re.IGNORECASE
+)
+
+
+def model(spec: str) -> UsageError | None:
+    """Say what to do for a model spec that names no family; None where there is nothing to add."""
+    if _HUB.fullmatch(spec):
+        return UsageError(
+            f"there is no adapter for {spec!r}: Hugging Face's models, ESM and ProtT5 among "
+            "them, are not built in",
+            fix=f"write a class: {_PAGE}, 'ESM-2 with transformers', has one to start from, and "
+            "says how others are read; then run python:FILE.py:CLASS",
+        )
+    if _VECTORS.fullmatch(spec):
+        return UsageError(
+            f"vectors computed elsewhere are not read directly: {spec!r}",
+            fix=f"write a class that looks them up: {_PAGE}, 'Vectors computed elsewhere', has "
+            "one; then run python:FILE.py:CLASS",
+        )
+    place, _, name = spec.partition(":")
+    if place.endswith(".py"):
+        return UsageError(
+            f"a Python file is named python:FILE.py:CLASS, not {spec!r}",
+            fix=f"write python:{place}:{name or 'CLASS'}",
+        )
+    if _exists(spec):
+        return UsageError(
+            f"{spec!r} is a path, and does not say what kind of model lies there",
+            fix=f"write proteinlm:{spec}, tape_bert:{spec}, or for any other model a class of "
+            f"your own ({_PAGE})",
+        )
+    return None
+
+
+def _exists(place: str) -> bool:
+    try:
+        return Path(place).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False  # too long for a path, or the home of a user who is not there
+
+
+def protocol(name: str) -> UsageError | None:
+    """Say what to do for a protocol that is not there; None where there is nothing to add."""
+    if re.fullmatch(r"(fine-?_?tun(e|ed|ing)|full|lora|end-?_?to-?_?end)", name.lower()):
+        return UsageError(
+            f"there is no protocol {name!r}: only 'probe', which leaves the model as it is",
+            fix="fine-tune with other software, and score the checkpoint under probe through a "
+            f"class of your own ({_PAGE}, 'A model you have fine-tuned'). The published figures "
+            "are of models fine-tuned end to end: compare them with a probe's only with care",
+        )
+    if re.fullmatch(r"zero-?_?shot|unsupervised|likelihoods?", name.lower()):
+        return UsageError(
+            f"there is no protocol {name!r}: only 'probe', which trains a head on the model's "
+            "representations",
+            fix="leave --protocol out; `tape-bench perplexity` scores guesses of hidden residues, "
+            "without any training",
+        )
+    return None
