@@ -18,7 +18,7 @@ import numpy as np
 from tape_bench.engine import workload
 from tape_bench.engine.cache import Cache
 from tape_bench.engine.cache_rates import cache_rates
-from tape_bench.engine.crew import Crew
+from tape_bench.engine.executors.session import Session
 from tape_bench.engine.library import Library, Need
 from tape_bench.engine.stored import KINDS, Stored
 from tape_bench.engine.yardsticks import copy_rate
@@ -58,7 +58,7 @@ def main() -> None:
 def seconds(model: object, needs: list[Need], stored: Stored, root: str) -> float:
     """Return what a run's library takes to be filled, opened and read to the end."""
     started = time.perf_counter()
-    library = Library(Crew(model), Cache.of(model, stored, Path(root)))
+    library = Library(Session.of(model), Cache.of(model, stored, Path(root)))
     library.fill(needs)
     for need in needs:
         with library.open(need) as shelf:

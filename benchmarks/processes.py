@@ -18,8 +18,8 @@ import numpy as np
 
 from tape_bench.engine import workload
 from tape_bench.engine.cache import Cache
-from tape_bench.engine.crew import Crew
-from tape_bench.engine.launch import Workers
+from tape_bench.engine.executors.local import LocalProcesses
+from tape_bench.engine.executors.session import Session
 from tape_bench.engine.library import Library, Need
 from tape_bench.models import load_model
 from tape_bench.models.proteinlm.convert import convert
@@ -60,10 +60,10 @@ def main() -> None:
 def run(spec: str, groups: int, tensor: int, proteins: list[str]) -> tuple[float, np.ndarray]:
     """Return the seconds that filling an empty cache takes, and the vectors."""
     model = load_model(spec, device="cpu")
-    workers = Workers(spec, {}, groups, tensor, ["cpu"] * (groups * tensor))
+    processes = LocalProcesses(spec, {}, groups, tensor, ["cpu"] * (groups * tensor))
     need = Need(tuple(proteins), "mean")
     with tempfile.TemporaryDirectory() as root:
-        library = Library(Crew(model, workers), Cache.of(model, "float32", Path(root)))
+        library = Library(Session(model, processes), Cache.of(model, "float32", Path(root)))
         started = time.perf_counter()
         library.fill([need])
         seconds = time.perf_counter() - started

@@ -17,7 +17,7 @@ from tape_bench import places
 from tape_bench.cards import TaskCard
 from tape_bench.data import sources
 from tape_bench.data.opening import SAMPLE
-from tape_bench.engine.crew import Crew, assemble
+from tape_bench.engine.executors.session import Session, assemble
 from tape_bench.engine.stored import stored_as
 from tape_bench.errors import (
     DataError,
@@ -77,8 +77,8 @@ def evaluate(
     """
     asked = Settings.of(settings)
     cards = cards_of(tasks)
-    crew = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
-    outcomes = list(run_tasks(crew, cards, asked, rerun=rerun, watch=watch))
+    session = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
+    outcomes = list(run_tasks(session, cards, asked, rerun=rerun, watch=watch))
     if failed := faults(outcomes):
         complete = sum(outcome.error is None for outcome in outcomes)
         raise TasksFailedError(
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def run_tasks(
-    crew: Crew,
+    session: Session,
     tasks: Sequence[str | TaskCard],
     settings: Settings,
     *,
@@ -107,7 +107,7 @@ def run_tasks(
         PeerLostError: one of several processes has died.
     """
     watch = watch or Watch()
-    identity = crew.model.identity
+    identity = session.model.identity
     cards = cards_of(tasks or tasks_for(identity))
     absent = _without_data(cards, settings)
     store.check_writable(settings.out)
@@ -125,20 +125,22 @@ def run_tasks(
     from tape_bench.engine.library import open_library
 
     with open_library(
-        crew,
+        session,
         stored_as(identity, settings.cache_dtype),
         tokens_per_batch=settings.tokens_per_batch,
         limit=settings.cache_limit,
     ) as library:
         watch.begin(identity.name)
         _represent_all(waiting, library, watch)
-        if crew.meet():
+        rest = library.meet()
+        # Of several processes one goes on.
+        if rest is not None:
             for number, one in enumerate(decided, 1):
                 if isinstance(one, Outcome):
                     yield one
                 else:
                     watch.begin(one.card.name, number, len(decided))
-                    yield _run(one, library, rerun, watch)
+                    yield _run(one, rest, rerun, watch)
 
 
 def faults(outcomes: Sequence[Outcome]) -> list[tuple[str, TapeBenchError]]:
@@ -254,7 +256,7 @@ def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
             seconds=seconds,
             residues=fitted.residues,
             residues_per_second=library.rate,
-            recomputed_in_float32=library.recomputed,
+            recomputed_in_float32=library.computed.recomputed,
             peak_memory_bytes=provenance.peak_memory(),
         ),
         provenance=account.model_copy(update={"finished": provenance.now()}),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tape_bench import evaluate, fitting, load_model, registry
-from tape_bench.engine.crew import Crew
+from tape_bench.engine.executors.session import Session
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.evaluate import run_tasks
 from tape_bench.models.embedder import Identity
@@ -205,7 +205,7 @@ def test_a_task_that_fails_does_not_lose_the_others(settings: dict[str, Any]):
 
 def test_a_failed_record_is_tried_again(settings: dict[str, Any]):
     for _ in range(2):
-        outcomes = list(run_tasks(Crew(Broken()), ["fluorescence"], Settings.of(settings)))
+        outcomes = list(run_tasks(Session.of(Broken()), ["fluorescence"], Settings.of(settings)))
         assert isinstance(outcomes[0].error, ModelError)
 
 

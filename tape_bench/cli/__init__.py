@@ -7,12 +7,11 @@ import sys
 
 import click
 
+from tape_bench.cli import stopping
 from tape_bench.cli.options import EVERYWHERE, name_variables
 from tape_bench.cli.output import accept_any_encoding, warn_as_errors_are_told
+from tape_bench.engine import launchers, telling
 from tape_bench.errors import TapeBenchError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
 
 VERBS = {
     "run": "score a model on tasks",
@@ -93,19 +92,23 @@ def program() -> None:
 
 def main() -> None:
     """Run the program; turn errors a user can put right into one message and an exit code."""
+    stopping.heed_termination()
     accept_any_encoding()
     warn_as_errors_are_told()
     try:
         code = program.main(standalone_mode=False)
     except TapeBenchError as error:
-        click.echo(f"error: {error}", err=True)
+        if telling.is_to_be_told(error):
+            click.echo(f"error: {error}", err=True)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        if launchers.leads():
+            error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted: nothing is half-written; the same command goes on", err=True)
-        code = INTERRUPTED
+        if launchers.leads():
+            click.echo("\ninterrupted: nothing is half-written; the same command goes on", err=True)
+        code = stopping.exit_code()
     except BrokenPipeError:
         # `tape-bench tasks | head`: the reader has gone, which is no fault.
         sys.stderr.close()

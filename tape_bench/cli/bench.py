@@ -69,7 +69,7 @@ def command(
     from tape_bench.cli.progress import watching
     from tape_bench.engine import workload
     from tape_bench.engine.cache_rates import cache_rates
-    from tape_bench.engine.crew import assemble
+    from tape_bench.engine.executors.session import assemble
     from tape_bench.engine.flops import network_of
     from tape_bench.engine.measure import enough_for, measure, warm_up
     from tape_bench.engine.scaling import measure_together
@@ -83,8 +83,8 @@ def command(
     typical = workload.lengths(500, lengths)
     started = time.perf_counter()
     with aside():
-        crew = assemble(model, options, devices)
-    embedder = tell_notes(crew.model)
+        session = assemble(model, options, devices)
+    embedder = tell_notes(session.model)
     network = network_of(embedder)
     loading = time.perf_counter() - started
     identity = embedder.identity
@@ -114,7 +114,7 @@ def command(
         )
         memory = provenance.peak_memory()
         together = devices > 1 and measure_together(
-            crew,
+            session,
             draw,
             proteins,
             lambda done, total: watch.progress("embed together", done, total, "residues"),

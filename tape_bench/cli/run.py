@@ -125,7 +125,7 @@ def command(
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
     from tape_bench.cli.output import aside
-    from tape_bench.engine.crew import assemble
+    from tape_bench.engine.executors.session import assemble
     from tape_bench.evaluate import run_tasks
     from tape_bench.plan import Settings, cards_of
 
@@ -141,18 +141,20 @@ def command(
     }
     cards = cards_of(tasks)
     with aside():
-        crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
-    tell_notes(crew.model)
+        session = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+    # Of several processes that a launcher has started, the first alone has something to show.
+    leads = session.executor.leads
+    if leads:
+        tell_notes(session.model)
     if dry_run:
-        _print_plans(crew.model, cards, settings, as_json)
+        if leads:
+            _print_plans(session.model, cards, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
-    # Of several processes that a launcher has started, the first alone has something to show.
-    leads = crew.world is None or crew.world.rank == 0
     with watching(quiet or not leads) as watch:
         outcomes = []
-        for outcome in run_tasks(crew, cards, settings, rerun=rerun, watch=watch):
+        for outcome in run_tasks(session, cards, settings, rerun=rerun, watch=watch):
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from tape_bench.engine.cache import Cache, entry_key
+from tape_bench.engine.executors.executor import Computed
 from tape_bench.engine.forward import Forward, Found, Reading
 from tape_bench.models.embedder import Embedder, Pool, Representation
 
@@ -25,7 +27,7 @@ def compute(
     progress: Progress | None = None,
     *,
     writes: bool = True,
-) -> int:
+) -> Computed:
     """Represent sequences and keep them, writing one batch while the next is computed.
 
     Args:
@@ -37,13 +39,11 @@ def compute(
         progress: called after every batch.
         writes: False for a tensor-parallel rank whose partner writes.
 
-    Returns:
-        Sequences whose values overflowed in half precision and were computed again.
-
     Raises:
         ModelError: see `Forward`.
         StorageError: the disk is full or cannot be written.
     """
+    started = time.perf_counter()
     forward = Forward(model, tokens_per_batch)
     before = getattr(model, "recomputed_in_float32", 0)
     done, total = 0, sum(len(reading.sequence) for reading in wanted)
@@ -56,8 +56,8 @@ def compute(
             done += sum(len(reading.sequence) for reading in batch)
             if progress is not None:
                 progress(done, total)
-    again: int = getattr(model, "recomputed_in_float32", 0) - before
-    return again
+    again = getattr(model, "recomputed_in_float32", 0) - before
+    return Computed(done, time.perf_counter() - started, again)
 
 
 def _entries(

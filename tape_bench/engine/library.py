@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +21,12 @@ from typing import Self
 from tape_bench import places
 from tape_bench.engine.cache import Cache, entry_key
 from tape_bench.engine.compute import Progress, Wanted
-from tape_bench.engine.crew import Crew
 from tape_bench.engine.embed import Representations, represent
+from tape_bench.engine.executors.executor import NOTHING, Computed, Job
+from tape_bench.engine.executors.local import LocalProcesses
+from tape_bench.engine.executors.session import Session
 from tape_bench.engine.forward import Forward, Reading, check_lengths, readings_of
 from tape_bench.engine.housekeeping import default_limit, make_room
-from tape_bench.engine.launch import Workers
 from tape_bench.engine.segments import as_kept
 from tape_bench.engine.stored import Stored, kept_on_disk, width_of
 from tape_bench.models.embedder import Embedder, Pool, Representation
@@ -44,23 +45,19 @@ class Need:
 class Library:
     """The representations of one model, and who makes more."""
 
-    crew: Crew
+    session: Session
     cache: Cache | None
     """Where they are kept; None for a model whose identity has no digest of weights."""
     tokens_per_batch: int | None = None
     limit: int | None = None
     """Bytes the whole cache may take; half of what the disk could give if None."""
-    residues: int = 0
-    """Residues that went through the model so far."""
-    seconds: float = 0.0
-    """Time that took."""
-    recomputed: int = 0
-    """Sequences whose values overflowed in half precision and were computed again."""
+    computed: Computed = NOTHING
+    """What went through the model so far."""
 
     @property
     def model(self) -> Embedder:
         """The model."""
-        return self.crew.model
+        return self.session.model
 
     def fill(self, needs: Sequence[Need], progress: Progress | None = None) -> None:
         """Compute what is not there yet, as far as there is room for it.
@@ -71,18 +68,26 @@ class Library:
         """
         if self.cache is None:
             return
-        started = time.perf_counter()
         # Other processes of this run may have added their shares since it was last looked at.
         self.cache.refresh()
         shares = self._shares(self.cache, needs)
         if not any(shares):
             return
-        self.recomputed += self.crew.computer(
-            self.model, shares, self.cache, self.tokens_per_batch, progress
-        )
+        job = Job(shares, self.cache, self.tokens_per_batch)
+        self.computed = self.computed.then(self.session.executor.run(job, progress))
         self.cache.refresh()
-        self.residues += sum(len(reading.sequence) for wanted in shares for reading in wanted)
-        self.seconds += time.perf_counter() - started
+
+    def meet(self) -> Library | None:
+        """Wait for the other processes of this run; None if another goes on with what they made.
+
+        Raises:
+            PeerLostError: one of them has died.
+        """
+        met = self.session.executor.meet(self.computed)
+        if met is None:
+            return None
+        executor, computed = met
+        return replace(self, session=replace(self.session, executor=executor), computed=computed)
 
     def open(self, need: Need, progress: Progress | None = None) -> Shelf | Representations:
         """Return the representations of one task, computing those that are not there yet.
@@ -104,15 +109,16 @@ class Library:
             tokens_per_batch=self.tokens_per_batch,
             progress=progress,
         )
-        self.residues += sum(map(len, found))
-        self.seconds += time.perf_counter() - started
-        self.recomputed += getattr(self.model, "recomputed_in_float32", 0) - before
+        seconds = time.perf_counter() - started
+        again = getattr(self.model, "recomputed_in_float32", 0) - before
+        self.computed = self.computed.then(Computed(sum(map(len, found)), seconds, again))
         return found
 
     @property
     def rate(self) -> float | None:
         """Residues a second through the model; None where none had to go through it."""
-        return self.residues / self.seconds if self.residues else None
+        done = self.computed
+        return done.residues / done.seconds if done.residues else None
 
     def _shares(self, cache: Cache, needs: Sequence[Need]) -> list[Wanted]:
         """Return what the cache lacks, in as many shares as there are to work on it.
@@ -135,7 +141,7 @@ class Library:
                     lacking[reading] = lacking.get(reading, alone) | alone
         used = cache.use(there)
         wanted = self._that_fit(cache, lacking, used) if lacking else {}
-        parts = self.crew.computer.parts
+        parts = self.session.executor.parts
         if parts == 1:
             return [wanted]
         ordered = sorted(needed, key=Reading.by_length)
@@ -217,22 +223,23 @@ def _tell_of_short_room(needed: int, room: int) -> None:
 
 @contextmanager
 def open_library(
-    crew: Crew,
+    session: Session,
     stored: Stored,
     *,
     tokens_per_batch: int | None = None,
     limit: int | None = None,
 ) -> Iterator[Library]:
-    """Open the library of a crew's model; see `Library`.
+    """Open the library of a session's model; see `Library`.
 
-    Workers must leave what they compute where this process finds it: for a model that is not
+    Ranks must leave what they compute where this process finds it: for a model that is not
     kept on disk, that is a temporary folder.
     """
-    if kept_on_disk(crew.model.identity):
-        yield Library(crew, Cache.of(crew.model, stored, places.cache()), tokens_per_batch, limit)
-    elif isinstance(crew.computer, Workers):
+    model = session.model
+    if kept_on_disk(model.identity):
+        yield Library(session, Cache.of(model, stored, places.cache()), tokens_per_batch, limit)
+    elif isinstance(session.executor, LocalProcesses):
         with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
-            cache = Cache.of(crew.model, stored, Path(root))
-            yield Library(crew, cache, tokens_per_batch, limit)
+            cache = Cache.of(model, stored, Path(root))
+            yield Library(session, cache, tokens_per_batch, limit)
     else:
-        yield Library(crew, None, tokens_per_batch, limit)
+        yield Library(session, None, tokens_per_batch, limit)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tape_bench.engine.cache import Cache
 from tape_bench.engine.compute import Progress
-from tape_bench.engine.crew import Crew
+from tape_bench.engine.executors.session import Session
 from tape_bench.engine.library import Library, Need
 from tape_bench.engine.measure import Draw
 
@@ -27,7 +27,7 @@ class Together:
 
 
 def measure_together(
-    crew: Crew, draw: Draw, count: int, progress: Progress | None = None
+    session: Session, draw: Draw, count: int, progress: Progress | None = None
 ) -> Together:
     """Embed so many proteins a process, and a quarter of them before.
 
@@ -35,7 +35,7 @@ def measure_together(
     quarters without it.
 
     Args:
-        crew: a model, and processes that share the work.
+        session: a model, and processes that share the work.
         draw: gives proteins.
         count: proteins a process, four at least.
         progress: called after every batch.
@@ -44,18 +44,18 @@ def measure_together(
         ModelError: a process failed, or died.
         StorageError: the disk is full.
     """
-    processes = crew.computer.parts
+    processes = session.executor.parts
     fewer, more = (draw(max(1, processes * count // share)) for share in (4, 1))
-    least, most = (_embed(crew, proteins, progress) for proteins in (fewer, more))
+    least, most = (_embed(session, proteins, progress) for proteins in (fewer, more))
     residues = [sum(map(len, set(proteins))) for proteins in (fewer, more)]
     rate = (residues[1] - residues[0]) / (most - least) if most > least else None
     return Together(processes, residues[1], most, rate)
 
 
-def _embed(crew: Crew, proteins: Sequence[str], progress: Progress | None) -> float:
+def _embed(session: Session, proteins: Sequence[str], progress: Progress | None) -> float:
     # Nothing is to be found in the cache, and nothing is to stay there.
     with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
-        library = Library(crew, Cache.of(crew.model, "float32", Path(root)))
+        library = Library(session, Cache.of(session.model, "float32", Path(root)))
         started = time.perf_counter()
         library.fill([Need(tuple(proteins), "mean")], progress)
         return time.perf_counter() - started

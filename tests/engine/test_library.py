@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tape_bench.engine.cache import Cache
-from tape_bench.engine.crew import Crew
+from tape_bench.engine.executors.session import Session
 from tape_bench.engine.library import Library, Need, open_library
 from tape_bench.engine.stored import stored_as
 from tape_bench.errors import ModelError
@@ -23,7 +23,7 @@ PROTEINS = tuple(
 
 @pytest.fixture
 def library(letters, tmp_path: Path) -> Library:
-    return Library(Crew(letters), Cache.of(letters, "float32", tmp_path))
+    return Library(Session.of(letters), Cache.of(letters, "float32", tmp_path))
 
 
 def read(library: Library, need: Need) -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def test_what_several_tasks_read_is_computed_once(library, letters, expected):
     needs = [Need(PROTEINS[:40], "residues"), Need(PROTEINS[20:], "mean"), Need(PROTEINS, "mean")]
     library.fill(needs)
     assert sorted(s for launch in letters.launches for s in launch) == sorted(set(PROTEINS))
-    assert library.residues == sum(map(len, set(PROTEINS)))
+    assert library.computed.residues == sum(map(len, set(PROTEINS)))
     letters.launches.clear()
     for need in needs:
         for sequence, vectors in read(library, need).items():
@@ -54,15 +54,15 @@ def test_what_several_tasks_read_is_computed_once(library, letters, expected):
 def test_a_second_run_never_looks_at_the_network(library, letters, tmp_path):
     read(library, Need(PROTEINS, "mean"))
     letters.launches.clear()
-    again = Library(Crew(letters), Cache.of(letters, "float32", tmp_path))
+    again = Library(Session.of(letters), Cache.of(letters, "float32", tmp_path))
     read(again, Need(PROTEINS, "mean"))
     assert letters.launches == []
-    assert (again.residues, again.rate) == (0, None)
+    assert (again.computed.residues, again.rate) == (0, None)
 
 
 def test_what_another_process_has_added_since_is_not_computed_again(letters, letters_of, tmp_path):
     mine, theirs = (
-        Library(Crew(model), Cache.of(letters, "float32", tmp_path))
+        Library(Session.of(model), Cache.of(letters, "float32", tmp_path))
         for model in (letters, letters_of())
     )
     mine.fill([Need(PROTEINS[:20], "mean")])
@@ -78,7 +78,7 @@ def test_an_interrupted_run_loses_no_batch_it_has_written(letters, tmp_path):
 
     launches = []
     for allowed in (3, 5, 100):
-        library = Library(Crew(letters), Cache.of(letters, "float32", tmp_path))
+        library = Library(Session.of(letters), Cache.of(letters, "float32", tmp_path))
 
         def stop(done, total, allowed=allowed):
             if len(letters.launches) >= allowed:
@@ -90,7 +90,7 @@ def test_an_interrupted_run_loses_no_batch_it_has_written(letters, tmp_path):
         letters.launches.clear()
     # The very batches of an undisturbed run, each of them once.
     read(
-        Library(Crew(letters), Cache.of(letters, "float32", tmp_path / "calm")),
+        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path / "calm")),
         Need(PROTEINS, "residues"),
     )
     assert launches == letters.launches
@@ -112,7 +112,7 @@ def test_short_room_keeps_the_small_and_computes_the_rest_each_time(letters, exp
     need = Need(PROTEINS, "residues")
     sizes = sorted(12 * len(s) for s in set(PROTEINS))
     known = sum(path.stat().st_size for path in cache.folder.iterdir())
-    library = Library(Crew(letters), cache, limit=known + sum(sizes[:10]))
+    library = Library(Session.of(letters), cache, limit=known + sum(sizes[:10]))
     with pytest.warns(UserWarning, match="has room for 0.0 of the 0.0 GB"):
         shelf = library.open(need)
     assert len(cache._places) == 10
@@ -134,10 +134,10 @@ def test_short_room_changes_no_value(letters_of, tmp_path, stored, pool):
             return [values / np.float32(3) for values in self._embed(sequences, pool)]
 
     model, need = Thirds(), Need(PROTEINS, pool)
-    ample = read(Library(Crew(model), Cache.of(model, stored, tmp_path / "ample")), need)
+    ample = read(Library(Session.of(model), Cache.of(model, stored, tmp_path / "ample")), need)
     cache = Cache.of(model, stored, tmp_path / "short")
     with pytest.warns(UserWarning, match="has room for"):
-        shelf = Library(Crew(model), cache, limit=1).open(need)
+        shelf = Library(Session.of(model), cache, limit=1).open(need)
     assert not cache._places
     for sequence in PROTEINS:
         np.testing.assert_array_equal(shelf[sequence], ample[sequence])
@@ -148,10 +148,10 @@ def test_a_task_is_given_the_room_of_another_models(letters, letters_of, expecte
     old = Cache.of(letters_of(digest="2" * 64), "float32", tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Library(Crew(letters_of(digest="2" * 64)), old).fill([Need(PROTEINS, "residues")])
+        Library(Session.of(letters_of(digest="2" * 64)), old).fill([Need(PROTEINS, "residues")])
         size = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
         cache = Cache.of(letters, "float32", tmp_path)
-        library = Library(Crew(letters), cache, limit=size + 1500)
+        library = Library(Session.of(letters), cache, limit=size + 1500)
         read(library, Need(PROTEINS, "residues"))
     assert len(cache._places) == len(set(PROTEINS))
     assert list(old.folder.glob("*.vectors")) == []
@@ -160,19 +160,19 @@ def test_a_task_is_given_the_room_of_another_models(letters, letters_of, expecte
 def test_models_without_a_digest_leave_nothing_on_disk(letters_of, expected, tmp_path, monkeypatch):
     monkeypatch.setenv("TAPE_BENCH_CACHE", str(tmp_path / "cache"))
     letters = letters_of(digest=None)
-    with open_library(Crew(letters), "float32") as library:
+    with open_library(Session.of(letters), "float32") as library:
         library.fill([Need(PROTEINS, "mean")])
         assert letters.launches == []
         for sequence, vectors in read(library, Need(PROTEINS, "mean")).items():
             np.testing.assert_array_equal(vectors, expected(sequence, "mean"))
-        assert library.residues == sum(map(len, set(PROTEINS)))
+        assert library.computed.residues == sum(map(len, set(PROTEINS)))
     assert not (tmp_path / "cache").exists()
 
 
 def test_half_precision_is_read_back_as_it_is_kept(letters, expected, tmp_path):
     """The first run and all later ones must give heads the same numbers."""
     for _ in range(2):
-        library = Library(Crew(letters), Cache.of(letters, "float16", tmp_path))
+        library = Library(Session.of(letters), Cache.of(letters, "float16", tmp_path))
         for sequence, vectors in read(library, Need(PROTEINS, "mean")).items():
             halved = expected(sequence, "mean").astype(np.float16).astype(np.float32)
             np.testing.assert_array_equal(vectors, halved)

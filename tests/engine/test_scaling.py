@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tape_bench.engine import scaling
-from tape_bench.engine.crew import Crew
+from tape_bench.engine.executors.executor import Computed
+from tape_bench.engine.executors.session import Session
 from tape_bench.engine.scaling import measure_together
 from tape_bench.models.embedder import Identity
 
@@ -27,10 +28,10 @@ class Three:
         self.now, self.start, self.protein = 0.0, start, protein
         self.seen: list[int] = []
 
-    def __call__(self, model, shares, cache, tokens_per_batch, progress):
-        self.seen.append(sum(map(len, shares)))
-        self.now += self.start + self.protein * max(map(len, shares))
-        return 0
+    def run(self, job, progress):
+        self.seen.append(sum(map(len, job.shares)))
+        self.now += self.start + self.protein * max(map(len, job.shares))
+        return Computed()
 
 
 def draw(count: int) -> list[str]:
@@ -40,7 +41,7 @@ def draw(count: int) -> list[str]:
 def test_starting_does_not_count(monkeypatch) -> None:
     processes = Three(start=7, protein=0.01)
     monkeypatch.setattr(scaling.time, "perf_counter", lambda: processes.now)
-    found = measure_together(Crew(Model(), processes), draw, 100)
+    found = measure_together(Session(Model(), processes), draw, 100)
     assert processes.seen == [75, 300]
     assert (found.processes, found.residues) == (3, 300 * 20)
     assert found.seconds == pytest.approx(7 + 1)
@@ -51,5 +52,5 @@ def test_starting_does_not_count(monkeypatch) -> None:
 def test_too_short_to_tell(monkeypatch) -> None:
     processes = Three(start=7, protein=0)
     monkeypatch.setattr(scaling.time, "perf_counter", lambda: processes.now)
-    found = measure_together(Crew(Model(), processes), draw, 1)
+    found = measure_together(Session(Model(), processes), draw, 1)
     assert found.residues_per_second is None

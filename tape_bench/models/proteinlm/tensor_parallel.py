@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, distributed
 
 from tape_bench.errors import ModelError, PeerLostError
-from tape_bench.models.proteinlm.process_sum import ProcessSum
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -39,7 +38,7 @@ class TensorParallel:
     def of(cls, group: distributed.ProcessGroup | None = None) -> TensorParallel:
         """Take this process's place in a process group; None for all processes there are."""
         rank, size = distributed.get_rank(group), distributed.get_world_size(group)
-        return cls(rank, size, partial(_all_reduce, ProcessSum(group))) if size > 1 else ALONE
+        return cls(rank, size, partial(_all_reduce, group)) if size > 1 else ALONE
 
     def share(self, heads: int) -> int:
         """Tell how many of a layer's heads a rank has; the perceptron's channels divide likewise.
@@ -88,11 +87,12 @@ ALONE = TensorParallel()
 """The whole network in one process."""
 
 
-def _all_reduce(process_sum: ProcessSum, tensor: Tensor) -> Tensor:
+def _all_reduce(group: distributed.ProcessGroup | None, tensor: Tensor) -> Tensor:
     try:
-        return process_sum(tensor)
+        distributed.all_reduce(tensor, group=group)
     except RuntimeError as error:
         raise PeerLostError(
             f"a process that computes a part of the model is gone: {error}",
             fix="its own message tells why; run again to go on from what was finished",
         ) from error
+    return tensor

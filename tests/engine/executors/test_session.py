@@ -7,29 +7,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from tape_bench.engine.crew import Alone, Crew, _place, assemble
-from tape_bench.engine.launch import Workers
+from tape_bench.engine.executors.executor import NOTHING, Serial
+from tape_bench.engine.executors.local import LocalProcesses
+from tape_bench.engine.executors.session import Session, _place, assemble
 from tape_bench.errors import UsageError
 
 
 def test_one_process_by_default(checkpoint: Path):
-    crew = assemble(f"proteinlm:{checkpoint}", {})
-    assert isinstance(crew.computer, Alone)
-    assert crew.meet()
+    session = assemble(f"proteinlm:{checkpoint}", {})
+    assert isinstance(session.executor, Serial)
+    assert session.executor.meet(NOTHING) == (session.executor, NOTHING)
 
 
 def test_workers_are_places_on_the_cpu_where_there_is_no_gpu(checkpoint: Path):
-    crew = assemble(f"proteinlm:{checkpoint}", {"device": "cpu"}, devices=3, tensor_parallel=2)
-    assert isinstance(crew.computer, Workers)
-    assert crew.computer.parts == 3
-    assert crew.computer.devices == ["cpu"] * 6
+    session = assemble(f"proteinlm:{checkpoint}", {"device": "cpu"}, devices=3, tensor_parallel=2)
+    assert isinstance(session.executor, LocalProcesses)
+    assert session.executor.parts == 3
+    assert session.executor.devices == ["cpu"] * 6
 
 
 def test_gpus_are_numbered(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    crew = assemble(f"proteinlm:{checkpoint}", {}, devices=2, tensor_parallel=2)
-    assert crew.computer.devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    session = assemble(f"proteinlm:{checkpoint}", {}, devices=2, tensor_parallel=2)
+    assert session.executor.devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
     with pytest.raises(UsageError, match="8 processes need as many GPUs, and this machine has 4"):
         assemble(f"proteinlm:{checkpoint}", {}, devices=8)
 
@@ -66,5 +67,5 @@ def test_devices_under_torchrun_are_refused(monkeypatch: pytest.MonkeyPatch):
         assemble("onehot", {}, devices=2)
 
 
-def test_a_crew_of_one_leads(letters):
-    assert Crew(letters).meet()
+def test_one_process_leads(letters):
+    assert Session.of(letters).executor.leads

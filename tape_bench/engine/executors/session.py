@@ -1,4 +1,4 @@
-"""Who computes: this process, workers it starts, or the processes a launcher has started.
+"""A model, and who computes it: this process, ranks it starts, or those a launcher has started.
 
 What needs torch is imported where it is used: a run that is complete already does without.
 """
@@ -7,85 +7,40 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tape_bench import registry
-from tape_bench.engine.launch import Workers
+from tape_bench.engine import telling
+from tape_bench.engine.executors.executor import Executor, Serial
+from tape_bench.engine.executors.local import LocalProcesses
+from tape_bench.engine.launchers import LAUNCHED
 from tape_bench.errors import UsageError
 from tape_bench.models import load_model
 from tape_bench.models.embedder import Embedder
 from tape_bench.models.user_code import check_embedder
 
 if TYPE_CHECKING:
-    from tape_bench.engine.cache import Cache
-    from tape_bench.engine.compute import Progress, Wanted
     from tape_bench.engine.world import World
 
 
-class Computer(Protocol):
-    """Computes what is wanted into a cache: this process, or several that share the work."""
-
-    @property
-    def parts(self) -> int:
-        """Shares that the work is to be divided into."""
-
-    def __call__(
-        self,
-        model: Embedder,
-        shares: Sequence[Wanted],
-        cache: Cache,
-        tokens_per_batch: int | None,
-        progress: Progress | None,
-    ) -> int:
-        """Compute the shares, `[parts]`; return what `compute` returns."""
-
-
-class Alone:
-    """This process computes everything; a `Computer`."""
-
-    parts = 1
-
-    def __call__(
-        self,
-        model: Embedder,
-        shares: Sequence[Wanted],
-        cache: Cache,
-        tokens_per_batch: int | None,
-        progress: Progress | None,
-    ) -> int:
-        """Compute the one share."""
-        from tape_bench.engine.compute import compute
-
-        return compute(model, shares[0], cache, tokens_per_batch, progress)
-
-
-LAUNCHED = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Variables by which torchrun and srun tell a process that there are others."""
-
-
-@dataclass
-class Crew:
-    """A model, and the processes that compute it."""
+@dataclass(frozen=True)
+class Session:
+    """A model, and who computes it."""
 
     model: Embedder
-    computer: Computer = field(default_factory=Alone)
-    world: World | None = None
+    executor: Executor
 
-    def meet(self) -> bool:
-        """Wait for the processes a launcher has started; True for the one that goes on alone."""
-        if self.world is None:
-            return True
-        self.world.wait()
-        leads = self.world.rank == 0
-        self.computer, self.world = Alone(), None
-        return leads
+    @classmethod
+    def of(cls, model: Embedder) -> Session:
+        """Have this process compute a model."""
+        return cls(model, Serial(model))
 
 
 def assemble(
     model: str | Embedder, options: Mapping[str, Any], devices: int = 1, tensor_parallel: int = 1
-) -> Crew:
+) -> Session:
     """Load a model the way the user wants it computed.
 
     Under torchrun or srun each process takes its part of what there is to compute. Otherwise
@@ -112,11 +67,15 @@ def assemble(
                 f"a model that is loaded already takes no {', '.join(given)}",
                 fix="give the options to what loads it, or name the model by its spec",
             )
-        return Crew(check_embedder(model, type(model).__name__))
+        return Session.of(check_embedder(model, type(model).__name__))
+    launched = any(name in os.environ for name in LAUNCHED)
+    if launched:
+        # What we tell of another process's end in a line, torch tells in fifty.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     loader, _ = registry.model_loader(model)
     if tensor_parallel > 1:
         registry.check_options(model, loader, {"tensor_parallel": tensor_parallel})
-    if any(name in os.environ for name in LAUNCHED):
+    if launched:
         from tape_bench.engine.world import World
 
         world = World.of(os.environ, tensor_parallel)
@@ -124,27 +83,31 @@ def assemble(
             return _launched(model, options, world, devices)
     processes = devices * tensor_parallel
     if processes == 1:
-        return Crew(load_model(model, **options))
+        return Session.of(load_model(model, **options))
     places = [_place(loader, options, rank, processes) for rank in range(processes)]
-    workers = Workers(model, dict(options), devices, tensor_parallel, places)
-    return Crew(load_model(model, **options), workers)
+    executor = LocalProcesses(model, dict(options), devices, tensor_parallel, places)
+    return Session(load_model(model, **options), executor)
 
 
-def _launched(spec: str, options: Mapping[str, Any], world: World, devices: int) -> Crew:
-    from tape_bench.engine.ranks import Ranks
+def _launched(spec: str, options: Mapping[str, Any], world: World, devices: int) -> Session:
+    from tape_bench.engine.executors.ranks import Ranks
 
     if devices > 1:
         raise UsageError(
             f"torchrun or srun has started {world.size} processes already",
             fix="leave --devices out",
         )
+    # From here on a fault may be one process's own, and all can tell whether it is.
+    world.meet()
+    telling.share(world)
     loader, _ = registry.model_loader(spec)
-    place = _place(loader, options, world.local_rank, world.local_size)
-    part = world.join(place or "cpu")
+    place = _place(loader, options, world.place.local_rank, world.place.local_size)
+    part = world.connect(place or "cpu")
     given = {**options, **({"device": place} if place else {})}
     if world.tensor > 1:
         given["tensor_parallel"] = part
-    return Crew(load_model(spec, **given), Ranks(world), world)
+    model = load_model(spec, **given)
+    return Session(model, Ranks(model, world))
 
 
 def _place(

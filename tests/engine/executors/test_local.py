@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tape_bench.engine.crew import assemble
+from tape_bench.engine.executors.session import assemble
 from tape_bench.engine.library import Library, Need, open_library
 from tape_bench.errors import CheckpointError, ModelError, PeerLostError
 
@@ -42,8 +42,8 @@ def alone(spec: str) -> list[np.ndarray]:
     ("devices", "tensor"),
     [
         pytest.param(2, 1, marks=pytest.mark.slow),
-        pytest.param(1, 2, marks=pytest.mark.slow),
-        (2, 2),
+        (1, 2),
+        pytest.param(2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_any_number_of_processes_gives_the_same_values(checkpoint: Path, devices, tensor):
@@ -71,8 +71,8 @@ def test_models_without_weights_are_shared_too(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_a_worker_cannot_do_is_told_as_if_it_were_done_here(checkpoint: Path):
-    crew = assemble(f"proteinlm:{checkpoint}", {}, devices=2)
-    with open_library(crew, "float32") as library, pytest.raises(ModelError) as caught:
+    session = assemble(f"proteinlm:{checkpoint}", {}, devices=2)
+    with open_library(session, "float32") as library, pytest.raises(ModelError) as caught:
         library.fill([Need((*PROTEINS, "MKJ"), "mean")])
     assert not isinstance(caught.value, CheckpointError)
     assert "'J'" in str(caught.value)
@@ -88,7 +88,7 @@ def test_a_killed_worker_ends_the_run_and_a_rerun_goes_on(checkpoint: Path):
     def kill_one() -> None:
         while not ended.is_set() and not killed:
             for child in psutil.Process().children(recursive=True):
-                if "tape_bench.engine.worker" in " ".join(child.cmdline()) and written():
+                if "engine.executors.rank" in " ".join(child.cmdline()) and written():
                     os.kill(child.pid, signal.SIGKILL)
                     killed.append(child.pid)
                     return
@@ -108,14 +108,14 @@ def test_a_killed_worker_ends_the_run_and_a_rerun_goes_on(checkpoint: Path):
         kept = set(library.cache.folder.glob("*.index"))
         # Nobody is left behind, and the other worker is not waited for.
         assert not any(
-            "engine.worker" in " ".join(c.cmdline()) for c in psutil.Process().children()
+            "engine.executors.rank" in " ".join(c.cmdline()) for c in psutil.Process().children()
         )
         assert written() > 0
     with open_library(assemble(spec, {}), "float32") as library:
         before = len(library.cache._places)
         assert 0 < before < len(many)
         library.fill([Need(many, "mean")])
-        assert library.residues == sum(map(len, many)) - sum(
+        assert library.computed.residues == sum(map(len, many)) - sum(
             len(s) for s in many if key_of(s) in first_places(library, kept)
         )
         shelf = library.open(Need(many, "mean"))

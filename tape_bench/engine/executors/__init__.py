@@ -1,0 +1,1 @@
+"""Who computes: this process, or several that share the work."""
