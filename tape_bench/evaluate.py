@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tape_bench import memo
 from tape_bench.cards import TaskCard
 from tape_bench.engine.crew import Crew, assemble
 from tape_bench.engine.stored import stored_as
@@ -24,6 +25,7 @@ from tape_bench.errors import (
     TasksFailedError,
 )
 from tape_bench.models.embedder import Embedder, Identity
+from tape_bench.models.evidence import agree
 from tape_bench.plan import RunPlan, Settings, plan, tasks_for
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
@@ -60,7 +62,7 @@ def evaluate(
     Args:
         model: a spec such as `onehot`, or any object with `identity` and `embed`.
         tasks: names, card files or cards; every task the model can serve if empty.
-        rerun: compute again even where a complete record exists.
+        rerun: compute again, representations included, even where a complete record exists.
         watch: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
         settings: fields of `tape_bench.plan.Settings`: `data`, `protocol`, `head`, `splits`,
@@ -100,7 +102,7 @@ def run_tasks(
     """
     store.check_writable(settings.out)
     watch = watch or Watch()
-    identity = crew.model.identity
+    identity = crew.identity
     decided = [_decide(task, identity, settings, rerun) for task in tasks or tasks_for(identity)]
     waiting = [planned for planned in decided if isinstance(planned, RunPlan)]
     if not waiting:
@@ -114,6 +116,7 @@ def run_tasks(
         stored_as(identity, settings.cache_dtype),
         tokens_per_batch=settings.tokens_per_batch,
         limit=settings.cache_limit,
+        anew=rerun,
     ) as library:
         watch.begin(identity.name)
         _represent_all(waiting, library, watch)
@@ -129,7 +132,7 @@ def _decide(
     name = task if isinstance(task, str) else task.name
     try:
         planned = plan(task, identity, settings)
-        if not rerun and (record := complete_record(planned.path)):
+        if not rerun and (record := complete_record(planned)):
             return Outcome(planned.card.name, record, planned.path, reused=True)
     except TapeBenchError as error:
         return Outcome(name, error=error)
@@ -168,17 +171,25 @@ def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outco
         return Outcome(name, error=error)
 
 
-def complete_record(path: Path) -> RunRecord | None:
-    """Return the record at a path if it is complete and its predictions are whole."""
-    if not path.is_file():
+def complete_record(planned: RunPlan) -> RunRecord | None:
+    """Return the record of a plan, if it is complete and all that it stands for still is so.
+
+    That is: nobody and nothing has changed the record or its predictions since they were written,
+    and a user's model still answers as it did then.
+
+    Raises:
+        RecordError: a newer release wrote the record.
+    """
+    path, rests_on = planned.path, planned.identity.rests_on
+    record = store.read_whole(path) if path.is_file() else None
+    if record is None or record.status != "complete" or record.run_key != planned.run_key:
         return None
-    record = store.read(path)
+    then = record.model.rests_on
+    if rests_on is not None and not (then and agree(then.probes, rests_on.probes)):
+        return None
     kept = store.predictions_path(path)
-    whole = (
-        record.status == "complete"
-        and record.predictions is not None
-        and kept.is_file()
-        and store.file_digest(kept) == record.predictions.digest
+    whole = record.predictions is not None and record.predictions.digest == memo.attempt(
+        lambda: store.file_digest(kept)
     )
     return record if whole else None
 

@@ -20,7 +20,7 @@ from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from tape_bench.evaluate import Outcome
-    from tape_bench.models.embedder import Embedder
+    from tape_bench.models.embedder import Identity
     from tape_bench.plan import RunPlan, Settings
 
 
@@ -86,7 +86,11 @@ if TYPE_CHECKING:
 )
 @model_options
 @compute_options
-@option("--rerun", is_flag=True, help="Compute again even where a complete record exists.")
+@option(
+    "--rerun",
+    is_flag=True,
+    help="Compute again, representations too, even where a complete record exists.",
+)
 @option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @json_option
 @option("--quiet", is_flag=True, help="No progress bars and no table; only errors.")
@@ -130,7 +134,7 @@ def command(
     crew = assemble(model, model_options, settings.devices, settings.tensor_parallel)
     tell_notes(crew.model)
     if dry_run:
-        _print_plans(crew.model, tasks, settings, as_json)
+        _print_plans(crew.identity, tasks, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
@@ -160,19 +164,21 @@ def _how_it_ended(outcome: Outcome) -> str:
     return "already complete" if outcome.reused else "complete"
 
 
-def _print_plans(model: Embedder, tasks: Sequence[str], settings: Settings, as_json: bool) -> None:
+def _print_plans(
+    identity: Identity, tasks: Sequence[str], settings: Settings, as_json: bool
+) -> None:
     import json
 
     from tape_bench.evaluate import complete_record
     from tape_bench.plan import plan, tasks_for
 
-    plans = [plan(task, model.identity, settings) for task in tasks or tasks_for(model.identity)]
+    plans = [plan(task, identity, settings) for task in tasks or tasks_for(identity)]
     if as_json:
         shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
         click.echo(json.dumps(shown, indent=1))
         return
     for planned in plans:
-        click.echo(_describe(planned, complete_record(planned.path) is not None))
+        click.echo(_describe(planned, complete_record(planned) is not None))
 
 
 def _describe(planned: RunPlan, complete: bool) -> str:

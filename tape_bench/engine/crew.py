@@ -9,13 +9,15 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tape_bench import registry
 from tape_bench.engine.launch import Workers
 from tape_bench.errors import UsageError
 from tape_bench.models import load_model
-from tape_bench.models.embedder import Embedder
+from tape_bench.models.embedder import Embedder, Identity
+from tape_bench.models.evidence import with_evidence
 
 if TYPE_CHECKING:
     from tape_bench.engine.cache import Cache
@@ -71,6 +73,11 @@ class Crew:
     model: Embedder
     computer: Computer = field(default_factory=Alone)
     world: World | None = None
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who the model is, and for a user's model what it is seen to rest on, looked at once."""
+        return with_evidence(self.model)
 
     def meet(self) -> bool:
         """Wait for the processes a launcher has started; True for the one that goes on alone."""

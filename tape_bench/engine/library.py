@@ -120,25 +120,26 @@ class Library:
         Who computes what follows from the needs alone, and not from what is there already: an
         interrupted run that goes on forms the same batches again, and gets the same values.
         """
-        needed: set[Reading] = set()
-        lacking: dict[Reading, frozenset[Pool]] = {}
-        there: list[bytes] = []
+        needed: dict[bytes, tuple[Reading, Pool]] = {}
         for need in needs:
             check_lengths(self.model, need.sequences, need.pool, need.window)
-            alone = frozenset([need.pool])
             for reading in readings_of(need.sequences, need.window).values():
-                needed.add(reading)
                 key = entry_key(reading.sequence, need.pool, reading.window)
-                if key in cache:
-                    there.append(key)
-                else:
-                    lacking[reading] = lacking.get(reading, alone) | alone
+                needed[key] = reading, need.pool
+        cache.check(needed)
+        lacking: dict[Reading, frozenset[Pool]] = {}
+        there: list[bytes] = []
+        for key, (reading, pool) in needed.items():
+            if key in cache:
+                there.append(key)
+            else:
+                lacking[reading] = lacking.get(reading, frozenset()) | {pool}
         used = cache.use(there)
         wanted = self._that_fit(cache, lacking, used) if lacking else {}
         parts = self.crew.computer.parts
         if parts == 1:
             return [wanted]
-        ordered = sorted(needed, key=Reading.by_length)
+        ordered = sorted({reading for reading, _ in needed.values()}, key=Reading.by_length)
         return [
             {reading: wanted[reading] for reading in ordered[part::parts] if reading in wanted}
             for part in range(parts)
@@ -222,14 +223,21 @@ def open_library(
     *,
     tokens_per_batch: int | None = None,
     limit: int | None = None,
+    anew: bool = False,
 ) -> Iterator[Library]:
     """Open the library of a crew's model; see `Library`.
 
     Workers must leave what they compute where this process finds it: for a model that is not
-    kept on disk, that is a temporary folder.
+    kept on disk, that is a temporary folder. With `anew`, nothing that was kept before is used.
     """
-    if kept_on_disk(crew.model.identity):
-        yield Library(crew, Cache.of(crew.model, stored, places.cache()), tokens_per_batch, limit)
+    kept = kept_on_disk(crew.model.identity)
+    rests_on = crew.identity.rests_on if kept else None
+    if kept and (rests_on is None or rests_on.can_be_told_again):
+        cache = Cache.of(crew.model, stored, places.cache(), rests_on)
+        if anew:
+            # Of several processes one clears up, before the others have written much.
+            cache.forget(remove=crew.world is None or crew.world.rank == 0)
+        yield Library(crew, cache, tokens_per_batch, limit)
     elif isinstance(crew.computer, Workers):
         with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
             cache = Cache.of(crew.model, stored, Path(root))
