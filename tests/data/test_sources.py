@@ -162,7 +162,7 @@ def test_verify_believes_nothing_that_was_read_before(
     before = status([card], root)
     assert verify([card], root) == before
     # A record changed in a way that size and times do not show, because they are not asked.
-    monkeypatch.setattr("tape_bench.data.digests._recall", lambda memo: None)
+    monkeypatch.setattr("tape_bench.data.digests._recall", lambda *_: None)
     file = root / "toy" / "toy_test.lmdb" / "data.mdb"
     sequence = toy_records(KIND, seed=2)[0]["primary"].encode()
     content = file.read_bytes()

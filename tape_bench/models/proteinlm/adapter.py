@@ -140,9 +140,15 @@ class ProteinLM:
         """The network; its weights are read at the first look.
 
         A run that finds all representations in the cache never looks.
+
+        Raises:
+            CheckpointError: the weights are damaged or not finite.
         """
+        source = self._open_source()
+        # Nothing is computed with weights that nobody has looked at.
+        remembered_digest(source)
         return load_encoder(
-            self._open_source(),
+            source,
             self.config,
             dtype=self.dtype,
             device=self.device,
