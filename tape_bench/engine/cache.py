@@ -44,6 +44,9 @@ ABOUT = "model.json"
 _READERS = 2
 """Threads that read checksums: that keeps ahead of most disks."""
 
+_READ_AT_ONCE = 256
+"""Entries a thread takes at a time: one vector each is too little to hand over."""
+
 _BATCHES_AHEAD = 2
 """Batches that may wait for the disk before the model waits, too."""
 
@@ -168,10 +171,12 @@ class Cache:
         ordered = sorted(unread.items(), key=lambda entry: (entry[1].segment.path, entry[1].offset))
         damaged: dict[Path, list[bytes]] = {}
         with ThreadPoolExecutor(max_workers=_READERS) as readers:
-            sums = readers.map(lambda entry: entry[1].found(), ordered, chunksize=64)
+            starts = range(0, len(ordered), _READ_AT_ONCE)
+            runs = (ordered[start : start + _READ_AT_ONCE] for start in starts)
+            sums = itertools.chain.from_iterable(readers.map(_checksums, runs))
             for (key, place), found in zip(ordered, sums, strict=True):
                 if found == place.checksum:
-                    self._places[key] = place._replace(checksum=None)
+                    self._places[key] = _Place(*place[:4], None)
                 else:
                     damaged.setdefault(place.segment.path, []).append(key)
                     del self._places[key]
@@ -227,6 +232,10 @@ class _Place(NamedTuple):
     def found(self) -> int:
         """Return the checksum of the bytes as they are."""
         return self.segment.checksum(self.offset, self.rows, self.kind)
+
+
+def _checksums(entries: Sequence[tuple[bytes, _Place]]) -> list[int]:
+    return [place.found() for _, place in entries]
 
 
 def told_of(folder: Path) -> dict[str, Any]:

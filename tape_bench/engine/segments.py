@@ -141,9 +141,10 @@ class Segment:
         self.records = self.records[ends <= self.size]
         empty = np.empty(0, np.uint8)
         # A mapping outlives the file's name: what is open stays readable when room is made.
-        # It is private, not read-only, for torch would warn of that.
+        # It is private, not read-only, for torch would warn of that; and a plain array, for
+        # a slice of a memmap takes longer than many a vector.
         self._bytes: NDArray[np.uint8] = (
-            np.memmap(vectors, np.uint8, mode="c") if self.size else empty
+            np.asarray(np.memmap(vectors, np.uint8, mode="c")) if self.size else empty
         )
 
     def content(self, record: Any) -> NDArray[np.uint8]:
