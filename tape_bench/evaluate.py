@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,8 +182,15 @@ def complete_record(planned: RunPlan) -> RunRecord | None:
         RecordError: a newer release wrote the record.
     """
     path, rests_on = planned.path, planned.identity.rests_on
-    record = store.read_whole(path) if path.is_file() else None
-    if record is None or record.status != "complete" or record.run_key != planned.run_key:
+    if not path.is_file():
+        return None
+    record = store.read_whole(path)
+    if record is None:
+        warnings.warn(
+            f"the record is not what was written, and is made again\n  where: {path}", stacklevel=3
+        )
+        return None
+    if record.status != "complete" or record.run_key != planned.run_key:
         return None
     then = record.model.rests_on
     if rests_on is not None and not (then and agree(then.probes, rests_on.probes)):

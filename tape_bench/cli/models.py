@@ -28,6 +28,7 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
         from tape_bench.models import load_model
 
         identity = dataclasses.asdict(load_model(spec, **options).identity)
+        del identity["rests_on"]  # looked at when it is run
         if as_json:
             click.echo(json.dumps(identity, indent=1))
         else:

@@ -3,13 +3,14 @@
 Our own models are told by the digest of their weights and by our version of them. A user's class
 says of itself what its author typed, and goes on saying it when the code is changed. So whether a
 record or a kept representation still holds is decided by what can be seen each time the program
-starts: the code and the values that the model leads to (`reached`), the versions of the installed
-packages among them, and what the model makes of a few fixed proteins.
+starts: the code and the values that the model leads to (`reached`), the files it reads when it is
+asked (`files_read`), the versions of the installed packages it uses, and what it makes of a few
+fixed proteins.
 
-The first two become part of the keys that records and representations are kept under. The answers
-do not: they differ in the last digits between processors and numbers of threads, and a rounded
-number differs wherever it straddles. They are kept beside what they were computed with, and
-compared as numbers. A model that answers nothing is never believed, and one that answers
+All but the last become part of the keys that records and representations are kept under. The
+answers do not: they differ in the last digits between processors and numbers of threads, and a
+rounded number differs wherever it straddles. They are kept beside what they were computed with,
+and compared as numbers. A model that answers nothing is never believed, and one that answers
 otherwise each time neither.
 """
 
@@ -26,7 +27,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench import places
+from tape_bench.data.digests import digest_of
 from tape_bench.data.tokens import LETTERS
+from tape_bench.models.files_read import files_read
 from tape_bench.models.reached import follow
 
 if TYPE_CHECKING:
@@ -54,7 +58,8 @@ class Evidence:
     """What a user's model was seen to rest on when the program started."""
 
     code: str
-    """SHA-256 over the source files, functions and values the model leads to."""
+    """SHA-256 over the source files, functions and values the model leads to, and over the files
+    it reads when it is asked."""
     packages: dict[str, str]
     """Versions of the installed packages among them, and of those that these require."""
     probes: tuple[float | None, ...]
@@ -79,11 +84,13 @@ def with_evidence(model: Embedder) -> Identity:
     if is_ours(model):
         return identity
     # Asked first: what it loads at the first question belongs to what it is made of.
-    probes = ask(model)
+    with files_read() as files:
+        probes = ask(model)
     reached = follow(model)
-    return dataclasses.replace(
-        identity, rests_on=Evidence(reached.digest, reached.packages, probes)
-    )
+    # By their content: where they lie may change.
+    tables = sorted(digest_of(file, places.cache()).sha256 for file in files)
+    code = hashlib.sha256("\n".join([reached.digest, *tables]).encode()).hexdigest()
+    return dataclasses.replace(identity, rests_on=Evidence(code, reached.packages, probes))
 
 
 def is_ours(model: object) -> bool:

@@ -45,7 +45,7 @@ class Origins:
         # What an extension makes up has no file of its own.
         files = (getattr(sys.modules.get(module), "__file__", None) for module in (name, top))
         file = next(filter(None, files), None)
-        return file is None or not _is_installed(str(file))
+        return file is None or not is_installed(str(file))
 
     def is_users_code(self, code: types.CodeType) -> bool:
         """Tell whether a function is the user's, wherever its decorator says it comes from."""
@@ -57,7 +57,7 @@ class Origins:
         own = getattr(sys.modules.get(self._own), "__path__", None)
         if own and any(Path(file).is_relative_to(folder) for folder in own):
             return self._own != "tape_bench"
-        return not _is_installed(file)
+        return not is_installed(file)
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -100,7 +100,8 @@ def _by_module() -> dict[str, list[str]]:
 
 
 @cache
-def _is_installed(file: str) -> bool:
+def is_installed(file: str) -> bool:
+    """Tell whether a file belongs to Python, to an installed package or to this one."""
     path = Path(file).resolve()
     if path.is_relative_to(_OURS) or any(path.is_relative_to(place) for place in _places()):
         return True

@@ -64,7 +64,8 @@ class EvidenceRecord(_Part):
     """What a user's model was seen to rest on; its record is reused only while that holds."""
 
     code: str
-    """SHA-256 over the source files, functions and values that the model leads to."""
+    """SHA-256 over the source files, functions and values that the model leads to, and over the
+    files it reads."""
     packages: dict[str, str]
     """Versions of the installed packages among them, and of those that these require."""
     probes: list[float | None]

@@ -164,6 +164,8 @@ class Mine(Plain):
          {"mine.py": A_TABLE, "table.json": '{"A": 1.0, "J": 2.0}'}),
         ({"mine.py": A_TABLE_READ_LATE, "table.json": '{"A": 1.0}'},
          {"mine.py": A_TABLE_READ_LATE, "table.json": '{"A": 1.001}'}),
+        ({"mine.py": A_TABLE_READ_LATE, "table.json": '{"A": 1.0, "J": 1.0}'},
+         {"mine.py": A_TABLE_READ_LATE, "table.json": '{"A": 1.0, "J": 2.0}'}),
         ({"mine.py": A_TABLE_IN_A_MODULE, "tables.py": "import json\nTABLE = json.load(open('t'))",
           "t": '{"J": 1}'},
          {"mine.py": A_TABLE_IN_A_MODULE, "tables.py": "import json\nTABLE = json.load(open('t'))",
@@ -171,6 +173,7 @@ class Mine(Plain):
     ],
     ids=["the class", "inherited", "delegated", "inherited, no probe sees it", "imported late",
          "found by its name", "a table's entry that no probe asks for", "a table read late",
+         "a table read late, an entry that no probe asks for",
          "a table of a module"],
 )  # fmt: skip
 def test_changed_files_do_not_go_unseen(look: Look, before: dict[str, str], after: dict[str, str]):
