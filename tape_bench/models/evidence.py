@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from tape_bench import places
 from tape_bench.data.digests import digest_of
 from tape_bench.data.tokens import LETTERS
+from tape_bench.errors import ModelError
 from tape_bench.models.files_read import files_read
 from tape_bench.models.reached import follow
 
@@ -79,10 +80,20 @@ class Evidence:
 
 
 def with_evidence(model: Embedder) -> Identity:
-    """Return a model's identity, for a user's model with what it rests on."""
+    """Return a model's identity, for a user's model with what it rests on.
+
+    Raises:
+        ModelError: the identity is no `Identity`.
+    """
     identity = model.identity
     if is_ours(model):
         return identity
+    if not hasattr(identity, "rests_on"):
+        raise ModelError(
+            f"the model's identity is a {type(identity).__name__}",
+            where=type(model).__qualname__,
+            fix="make it a tape_bench.models.embedder.Identity",
+        )
     # Asked first: what it loads at the first question belongs to what it is made of.
     with files_read() as files:
         probes = ask(model)

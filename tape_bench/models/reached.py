@@ -16,12 +16,13 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tape_bench import memo
 from tape_bench.models.installed import Origins, versions
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
@@ -51,7 +52,10 @@ def follow(root: object) -> Reached:
     """Follow all that an object leads to."""
     walk = _Walk(root)
     while walk.waiting:
-        walk.lines.update(f"{walk.describe(walk.waiting.popleft())}\n".encode(errors="replace"))
+        thing = walk.waiting.popleft()
+        # A look at an object may run code of its author's, which may fail in any way.
+        line = memo.attempt(partial(walk.describe, thing)) or f"opaque {type(thing).__qualname__}"
+        walk.lines.update(f"{line}\n".encode(errors="replace"))
     for name, digest in sorted(walk.files.items()):
         walk.lines.update(f"{name} {digest}\n".encode(errors="replace"))
     return Reached(walk.lines.hexdigest(), versions(walk.packages))

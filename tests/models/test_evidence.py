@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tape_bench import load_model
+from tape_bench.errors import ModelError
 from tape_bench.models import installed
 from tape_bench.models.evidence import PROBES, TOLERANCE, Evidence, agree, with_evidence
 
@@ -286,6 +287,32 @@ def test_a_model_that_answers_otherwise_each_time_is_never_the_same(look: Look):
     source = "import numpy as np\n" + INHERITED
     source += "    def vector(self, letter): return np.random.default_rng().normal(size=2)\n"
     assert not same(look(**{"mine.py": source}), look(**{"mine.py": source}))
+
+
+def test_an_object_that_cannot_be_looked_at_does_no_harm(look: Any):
+    class Touchy:
+        __slots__ = ("inside",)
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise RuntimeError
+
+    model = look.load(**{"mine.py": INHERITED})
+    model.touchy = Touchy()
+    model.self = model
+    first = with_evidence(model).rests_on
+    assert first.can_be_told_again
+    model.scale = 3.0
+    assert with_evidence(model).rests_on.digest != first.digest
+
+
+def test_an_identity_that_is_none_is_refused(look: Any):
+    model = look.load(**{"mine.py": INHERITED})
+    model.identity = {"name": "mine"}
+    with pytest.raises(ModelError, match="identity is a dict"):
+        with_evidence(model)
 
 
 def test_ours_are_not_asked(monkeypatch: pytest.MonkeyPatch):
