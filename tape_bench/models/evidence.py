@@ -80,13 +80,13 @@ class Evidence:
 
 
 def with_evidence(model: Embedder) -> Identity:
-    """Return a model's identity, for a user's model with what it rests on.
+    """Return a model's identity, and what it rests on for a user's model or a changed one of ours.
 
     Raises:
         ModelError: the identity is no `Identity`.
     """
     identity = model.identity
-    if is_ours(model):
+    if is_ours(model) and not getattr(model, "changed", False):
         return identity
     if not hasattr(identity, "rests_on"):
         raise ModelError(

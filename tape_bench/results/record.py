@@ -89,7 +89,8 @@ class ModelRecord(_Part):
     """Pre-training data sets; an empty list is none, null is unknown."""
     control: bool
     rests_on: EvidenceRecord | None = None
-    """For a user's own class; a model of tape-bench is told by its weights and the release."""
+    """For a user's own class, or a network changed in memory; any other model of tape-bench is
+    told by its weights and the release."""
 
 
 class ProtocolRecord(_Part):

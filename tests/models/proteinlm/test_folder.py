@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tape_bench.errors import CheckpointError, UsageError
+from tape_bench.models.evidence import with_evidence
 from tape_bench.models.proteinlm import Given, load, open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import digest, read_weights
 from tape_bench.models.proteinlm.convert import convert
@@ -157,6 +158,23 @@ def test_weights_that_are_not_what_was_converted_are_refused(folder: Path, fault
         load(str(folder)).embed(["MKV"])
     with pytest.raises(CheckpointError, match="not what was converted"):
         _ = load(str(folder)).identity
+
+
+def test_a_network_that_has_been_trained_on_is_another_model(folder: Path) -> None:
+    model = load(str(folder))
+    model.embed(["MKV"])
+    assert with_evidence(model).rests_on is None
+    model.encoder.double()
+    model.encoder.to(model.dtype)
+    assert with_evidence(model).rests_on is None, "what overflows goes to float32 and back"
+    weights = []
+    for _ in range(2):
+        with torch.no_grad():
+            model.encoder.word.weight[3] += 0.5
+        rests_on = with_evidence(model).rests_on
+        assert rests_on is not None
+        weights.append(rests_on.digest)
+    assert len(set(weights)) == 2
 
 
 def test_a_folder_of_an_older_release_is_read_with_a_note(folder: Path) -> None:
