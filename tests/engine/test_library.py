@@ -97,7 +97,9 @@ def test_an_interrupted_run_loses_no_batch_it_has_written(letters, tmp_path):
 
 
 def test_damaged_vectors_are_computed_again(letters, expected, tmp_path):
-    read(Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean"))
+    read(
+        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean")
+    )
     cache = Cache.of(letters, "float32", tmp_path)
     (vectors,) = cache.folder.glob("*.vectors")
     content = bytearray(vectors.read_bytes())
@@ -111,7 +113,9 @@ def test_damaged_vectors_are_computed_again(letters, expected, tmp_path):
     for sequence, vectors in found.items():
         np.testing.assert_array_equal(vectors, expected(sequence, "mean"))
     letters.launches.clear()
-    read(Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean"))
+    read(
+        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean")
+    )
     assert letters.launches == []
 
 
