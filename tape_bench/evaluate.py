@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tape_bench import places
+from tape_bench import memo, places
 from tape_bench.cards import TaskCard
 from tape_bench.data import sources
 from tape_bench.data.opening import SAMPLE
@@ -28,6 +29,7 @@ from tape_bench.errors import (
     TasksFailedError,
 )
 from tape_bench.models.embedder import Embedder, Identity
+from tape_bench.models.evidence import agree
 from tape_bench.plan import RunPlan, Settings, cards_of, plan, tasks_for
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
@@ -64,7 +66,7 @@ def evaluate(
     Args:
         model: a spec such as `onehot`, or any object with `identity` and `embed`.
         tasks: names, card files or cards; every task the model can serve if empty.
-        rerun: compute again even where a complete record exists.
+        rerun: compute again, representations included, even where a complete record exists.
         watch: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
         settings: fields of `tape_bench.plan.Settings`: `data`, `protocol`, `head`, `splits`,
@@ -107,7 +109,7 @@ def run_tasks(
         PeerLostError: one of several processes has died.
     """
     watch = watch or Watch()
-    identity = session.model.identity
+    identity = session.identity
     cards = cards_of(tasks or tasks_for(identity))
     absent = _without_data(cards, settings)
     store.check_writable(settings.out)
@@ -129,6 +131,7 @@ def run_tasks(
         stored_as(identity, settings.cache_dtype),
         tokens_per_batch=settings.tokens_per_batch,
         limit=settings.cache_limit,
+        anew=rerun,
     ) as library:
         watch.begin(identity.name)
         _represent_all(waiting, library, watch)
@@ -169,7 +172,7 @@ def _decide(
     """Plan one task; where there is nothing to do, or nothing can be done, say so."""
     try:
         planned = plan(card, identity, settings)
-        if not rerun and (record := complete_record(planned.path)):
+        if not rerun and (record := complete_record(planned)):
             return Outcome(card.name, record, planned.path, reused=True)
     except TapeBenchError as error:
         return Outcome(card.name, error=error)
@@ -207,17 +210,32 @@ def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outco
         return Outcome(name, error=error)
 
 
-def complete_record(path: Path) -> RunRecord | None:
-    """Return the record at a path if it is complete and its predictions are whole."""
+def complete_record(planned: RunPlan) -> RunRecord | None:
+    """Return the record of a plan, if it is complete and all that it stands for still is so.
+
+    That is: nobody and nothing has changed the record or its predictions since they were written,
+    and a user's model still answers as it did then.
+
+    Raises:
+        RecordError: a newer release wrote the record.
+    """
+    path, rests_on = planned.path, planned.identity.rests_on
     if not path.is_file():
         return None
-    record = store.read(path)
+    record = store.read_whole(path)
+    if record is None:
+        warnings.warn(
+            f"the record is not what was written, and is made again\n  where: {path}", stacklevel=3
+        )
+        return None
+    if record.status != "complete" or record.run_key != planned.run_key:
+        return None
+    then = record.model.rests_on
+    if rests_on is not None and not (then and agree(then.probes, rests_on.probes)):
+        return None
     kept = store.predictions_path(path)
-    whole = (
-        record.status == "complete"
-        and record.predictions is not None
-        and kept.is_file()
-        and store.file_digest(kept) == record.predictions.digest
+    whole = record.predictions is not None and record.predictions.digest == memo.attempt(
+        lambda: store.file_digest(kept)
     )
     return record if whole else None
 

@@ -1,19 +1,20 @@
 """From examples to predictions: represent every distinct sequence once, train every head.
 
 A head that has been trained is kept at once in the run's work folder, so that an interrupted
-run goes on from there.
+run goes on from there. Its account, which is written last, carries the digest of its predictions
+and names the run, the target and the seed: anything else is not believed, and trained again.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
-from tape_bench import registry
+from tape_bench import memo, registry
 from tape_bench.data.examples import Split
 from tape_bench.engine.embed import Representations
 from tape_bench.engine.library import Library, Need, Shelf
@@ -39,6 +40,14 @@ class Fitted:
     residues: int = 0
     """Residues represented in this run."""
 
+    def in_order(self) -> Fitted:
+        """Return the same in an order that does not tell which heads an earlier run left."""
+        predictions = {
+            key: dict(sorted(by_seed.items())) for key, by_seed in sorted(self.predictions.items())
+        }
+        selected = dict(sorted(self.selected.items()))
+        return replace_fields(self, predictions=predictions, selected=selected)
+
 
 def fit(plan: RunPlan, examples: Mapping[str, Split], library: Library, watch: Watch) -> Fitted:
     """Train a head for every target and seed, and predict the validation and test splits."""
@@ -55,13 +64,13 @@ def fit(plan: RunPlan, examples: Mapping[str, Split], library: Library, watch: W
             if not _resume(work, plan, target.name, seed, fitted):
                 waiting.append((target.name, seed))
     if not waiting:
-        return fitted
+        return fitted.in_order()
     with _represent(plan, examples, library, watch, fitted) as representations:
         started = time.perf_counter()
         for target_name, seed in waiting:
             _train(plan, examples, representations, target_name, seed, watch, work, fitted)
         fitted.seconds["fit"] = time.perf_counter() - started
-    return fitted
+    return fitted.in_order()
 
 
 def need(plan: RunPlan, examples: Mapping[str, Split]) -> Need:
@@ -120,18 +129,36 @@ def _train(
         fitted.predictions.setdefault((target_name, name), {})[seed] = predictions
     fitted.selected[f"{target_name}/{seed}"] = trained.selected
     kept = {(target_name, name): {seed: p} for name, p in trained.predictions.items()}
-    selected = json.dumps(trained.selected)
-    place = work / f"{target_name}-{seed}"
-    replace(place.with_suffix(".npz"), lambda temporary: archive.save(temporary, kept))
+    predictions_file, account = _kept_at(work, target_name, seed)
+    replace(predictions_file, lambda temporary: archive.save(temporary, kept))
     # The account comes last: a head counts as kept only once both files are whole.
-    replace(place.with_suffix(".json"), lambda temporary: temporary.write_text(selected))
+    memo.write(
+        account,
+        {
+            "head": [plan.run_key, target_name, seed],
+            "predictions": store.file_digest(predictions_file),
+            "selected": trained.selected,
+        },
+    )
 
 
 def _resume(work: Path, plan: RunPlan, target_name: str, seed: int, fitted: Fitted) -> bool:
-    place = work / f"{target_name}-{seed}"
-    if not place.with_suffix(".json").is_file():
+    """Take in a head that an interrupted run has left, if it is whole and of this run."""
+    predictions_file, account = _kept_at(work, target_name, seed)
+    told = memo.read(account)
+    if told is None or told.get("head") != [plan.run_key, target_name, seed]:
         return False
-    fitted.selected[f"{target_name}/{seed}"] = json.loads(place.with_suffix(".json").read_text())
-    for key, by_seed in archive.load(place.with_suffix(".npz"), plan.card.kind).items():
+    if memo.attempt(lambda: store.file_digest(predictions_file)) != told.get("predictions"):
+        return False
+    found = memo.attempt(lambda: archive.load(predictions_file, plan.card.kind))
+    if found is None:
+        return False
+    fitted.selected[f"{target_name}/{seed}"] = told["selected"]
+    for key, by_seed in found.items():
         fitted.predictions.setdefault(key, {}).update(by_seed)
     return True
+
+
+def _kept_at(work: Path, target_name: str, seed: int) -> tuple[Path, Path]:
+    """Return where the predictions of a head are kept, and the account of it."""
+    return work / f"{target_name}-{seed}.npz", work / f"{target_name}-{seed}.json"

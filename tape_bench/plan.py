@@ -18,9 +18,11 @@ from tape_bench.data.opening import SAMPLE
 from tape_bench.engine.stored import Stored, kept_on_disk, stored_as
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.embedder import Identity
+from tape_bench.models.evidence import Evidence
 from tape_bench.results import provenance, store
 from tape_bench.results.record import (
     DataRecord,
+    EvidenceRecord,
     ModelRecord,
     ProtocolRecord,
     RunRecord,
@@ -38,6 +40,9 @@ LARGEST_SEED = 2**32 - 1
 """Largest seed that every random generator in use takes."""
 DEFAULT_SEEDS = (0, 1, 2)
 """Of heads that are trained: one seed says nothing about the luck of training."""
+
+# What a model answers to probes is compared as numbers, when a record is looked for.
+_NO_PART_OF_A_KEY = {"spec", "control", "pretraining", "rests_on"}
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,8 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
     decided = {
         "task": card.model_dump(include={"name", "version", "kind", "targets", "metrics"}),
         "data": data.digest,
-        "model": model_record(identity).model_dump(exclude={"spec", "control", "pretraining"}),
+        "model": model_record(identity).model_dump(exclude=_NO_PART_OF_A_KEY),
+        **({"rests_on": identity.rests_on.digest} if identity.rests_on else {}),
         "protocol": [settings.protocol, steps.version, steps.resolved],
         "tests": tests,
         "seeds": seeds,
@@ -263,6 +269,15 @@ def model_record(identity: Identity) -> ModelRecord:
         reading=dict(identity.reading),
         pretraining=None if identity.pretraining is None else list(identity.pretraining),
         control=identity.control,
+        rests_on=_evidence_record(identity.rests_on),
+    )
+
+
+def _evidence_record(evidence: Evidence | None) -> EvidenceRecord | None:
+    if evidence is None:
+        return None
+    return EvidenceRecord(
+        code=evidence.code, packages=evidence.packages, probes=list(evidence.probes)
     )
 
 

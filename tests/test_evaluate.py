@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from tape_bench.engine.executors.session import Session
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.evaluate import run_tasks
 from tape_bench.models.embedder import Identity
+from tape_bench.models.evidence import PROBES
+from tape_bench.models.onehot import one_hot
 from tape_bench.plan import Settings, plan
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
@@ -298,3 +303,142 @@ def test_nothing_is_computed_when_results_cannot_be_kept(settings: dict[str, Any
     blocked.write_text("")
     with pytest.raises(Exception, match="cannot write here"):
         evaluate("onehot", "stability", **settings | {"out": blocked / "results"})
+
+
+class Mine:
+    """A model of a user's own, handed over as an object."""
+
+    identity = Identity(
+        spec="mine", name="mine", revision="1", weights_digest="a" * 64, parameters=1,
+        hidden_size=25, longest_input=None, pretraining=None,
+    )  # fmt: skip
+
+    def __init__(self, weight: float) -> None:
+        self.weight = np.full(25, weight, np.float32)
+        self.asked: list[str] = []
+
+    def embed(self, sequences: Any, pool: str = "residues") -> list[Any]:
+        for sequence in sequences:
+            if sequence not in PROBES:
+                self.asked.append(sequence)
+        whole = [one_hot(sequence) + self.weight for sequence in sequences]
+        return whole if pool == "residues" else [rows.mean(axis=0) for rows in whole]
+
+
+def test_a_changed_model_is_computed_again_and_an_unchanged_one_is_not(settings: dict[str, Any]):
+    def score(weight: float, **changes: Any) -> tuple[RunRecord, int]:
+        model = Mine(weight)
+        (record,) = evaluate(model, "stability", **settings | changes)
+        return record, len(model.asked)
+
+    first, asked = score(1.0)
+    assert asked > 0
+    assert first.model.rests_on is not None
+    assert score(1.0) == (first, 0)
+    again, asked = score(1.0, rerun=True)
+    assert (again.metrics, asked > 0) == (first.metrics, True), "vectors, too, are computed again"
+    other, asked = score(2.0)
+    assert asked > 0
+    assert other.run_key != first.run_key
+    shutil.rmtree(settings["out"])
+    assert score(1.0)[1] == 0, "its vectors are still kept"
+
+
+def test_a_model_that_only_answers_otherwise_is_computed_again(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    class FromOutside(Mine):
+        def embed(self, sequences: Any, pool: str = "residues") -> list[Any]:
+            factor = np.float32(os.environ["FACTOR"])
+            return [factor * vectors for vectors in super().embed(sequences, pool)]
+
+    records = []
+    for factor in ("1.0", "1.5", "1.0"):
+        monkeypatch.setenv("FACTOR", factor)
+        model = FromOutside(1.0)
+        records += evaluate(model, "stability", **settings)
+        # Where the answers are those of before, so are the vectors.
+        assert bool(model.asked) == (len(records) < 3)
+    assert len({record.run_key for record in records}) == 1
+    assert records[0].model.rests_on != records[1].model.rests_on
+    assert records[0].model.rests_on == records[2].model.rests_on
+
+
+@pytest.mark.parametrize("fault", ["edited", "emptied", "cut", "another run", "no predictions"])
+def test_a_record_that_is_not_what_was_written_is_made_again(settings: dict[str, Any], fault: str):
+    first = run_one(settings)
+    path = path_of(settings, first)
+    text = path.read_text()
+    told = json.loads(text)
+    if fault == "edited":
+        told["metrics"][0]["value"] = 0.99
+        path.write_text(json.dumps(told))
+    elif fault == "another run":
+        store.write(path, first.model_copy(update={"run_key": "0" * 64}))
+    elif fault == "no predictions":
+        store.predictions_path(path).unlink()
+    else:
+        path.write_text("" if fault == "emptied" else text[: len(text) // 2])
+    seen = fault in ("edited", "emptied", "cut")
+    with pytest.warns(UserWarning, match="is made again") if seen else nullcontext():
+        again = run_one(settings)
+    assert again.metrics == first.metrics
+    assert store.read(path) == again
+    assert again.provenance.started >= first.provenance.started
+
+
+def test_a_record_of_a_newer_release_is_not_written_over(settings: dict[str, Any]):
+    path = path_of(settings, run_one(settings))
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"schema_version": 99}))
+    before = path.read_text()
+    with pytest.raises(TasksFailedError, match="install a newer tape-bench"):
+        run_one(settings)
+    assert path.read_text() == before
+
+
+def interrupted(settings: dict[str, Any]) -> Path:
+    """Begin a run of three seeds, stop it at the third, and return its work folder."""
+
+    class Interrupting(Watch):
+        def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
+            if "seed 2" in phase:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_one(settings, seeds=(1, 0, 2), watch=Interrupting())
+    (path,) = store.find(settings["out"])
+    return store.work_path(path)
+
+
+@pytest.mark.parametrize(
+    "fault", ["none", "any JSON", "another's", "flipped", "cut", "empty", "other predictions"]
+)
+def test_what_an_interrupted_run_left_is_believed_only_if_it_is_whole(
+    settings: dict[str, Any], tmp_path: Path, fault: str
+):
+    settings = settings | {"limit": 25}
+    calm = settings | {"out": tmp_path / "calm"}
+    undisturbed = run_one(calm, seeds=(1, 0, 2))
+    work = interrupted(settings)
+    account = work / "stability_score-0.json"
+    predictions = work / "stability_score-0.npz"
+    if fault == "any JSON":
+        account.write_text('{"epoch": 3}')
+    elif fault == "another's":
+        account.write_bytes((work / "stability_score-1.json").read_bytes())
+        predictions.write_bytes((work / "stability_score-1.npz").read_bytes())
+    elif fault == "flipped":
+        account.write_text(account.read_text().replace("1", "2", 1))
+    elif fault == "cut":
+        predictions.write_bytes(predictions.read_bytes()[:-40])
+    elif fault == "empty":
+        account.write_bytes(b"")
+    elif fault == "other predictions":
+        predictions.write_bytes((work / "stability_score-1.npz").read_bytes())
+    resumed = run_one(settings, seeds=(1, 0, 2))
+    assert resumed.metrics == undisturbed.metrics
+    assert resumed.protocol.selected == undisturbed.protocol.selected
+    # Not a byte tells which heads were taken over.
+    mine, theirs = (path_of(of, r) for of, r in ((settings, resumed), (calm, undisturbed)))
+    assert store.predictions_path(mine).read_bytes() == store.predictions_path(theirs).read_bytes()

@@ -9,7 +9,7 @@ import click
 
 from tape_bench.cli import stopping
 from tape_bench.cli.options import EVERYWHERE, name_variables
-from tape_bench.cli.output import accept_any_encoding
+from tape_bench.cli.output import accept_any_encoding, warn_as_errors_are_told
 from tape_bench.engine import launchers, telling
 from tape_bench.errors import TapeBenchError
 
@@ -94,6 +94,7 @@ def main() -> None:
     """Run the program; turn errors a user can put right into one message and an exit code."""
     stopping.heed_termination()
     accept_any_encoding()
+    warn_as_errors_are_told()
     try:
         code = program.main(standalone_mode=False)
     except TapeBenchError as error:

@@ -33,15 +33,13 @@ if TYPE_CHECKING:
 @click.option(
     "--anyway", is_flag=True, help="Compare what is not comparable, too; the output says so."
 )
-@click.option(
+@option(
     "--data",
     metavar="WHICH",
     help="Only records on this data: official, partial, other, sample, or how its digest begins.",
 )
-@click.option("--seeds", metavar="N[,N…]", help="Only records of runs with these seeds.")
-@click.option(
-    "--latest", is_flag=True, help="Of several records of a task and model, only the newest."
-)
+@option("--seeds", metavar="N[,N…]", help="Only records of runs with these seeds.")
+@option("--latest", is_flag=True, help="Of several records of a task and model, only the newest.")
 @json_option
 def command(
     a: Path,

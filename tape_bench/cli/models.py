@@ -32,6 +32,7 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
     """
     if spec:
         identity = dataclasses.asdict(load(spec, options).identity)
+        del identity["rests_on"]  # looked at when it is run
         if as_json:
             click.echo(json.dumps(identity, indent=1))
         else:

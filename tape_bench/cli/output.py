@@ -7,8 +7,10 @@ import io
 import os
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +51,25 @@ def accept_any_encoding() -> None:
         if isinstance(stream, io.TextIOWrapper):
             ascii = codecs.lookup(stream.encoding).name == "ascii"
             stream.reconfigure(encoding="plain_ascii" if ascii else None, errors="nearest")
+
+
+def warn_as_errors_are_told() -> None:
+    """Show the program's own warnings as it shows its errors, without the line of source."""
+    package = str(Path(__file__).parents[1])
+    as_python_does = warnings.formatwarning
+
+    def told(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if filename.startswith(package):
+            return f"warning: {message}\n"
+        return as_python_does(message, category, filename, lineno, line)
+
+    warnings.formatwarning = told
 
 
 def table_console() -> Console:

@@ -92,6 +92,7 @@ def command(
     recipe = {"every_residue": True} if every_residue else {"every_residue": False, "seed": seed}
     if as_json:
         identity = dataclasses.asdict(embedder.identity)
+        del identity["rests_on"]  # for figures that are kept
         click.echo(json.dumps({"model": identity, **recipe, **dataclasses.asdict(found)}, indent=1))
     else:
         _print(found, name, len(sequences), "each alone" if every_residue else f"seed {seed}")

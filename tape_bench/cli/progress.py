@@ -102,9 +102,9 @@ class Phase:
         return decimal(count)
 
     def so_far(self) -> str:
-        """Write what is done, of how much."""
+        """Write what is done, of how much; nothing where neither is known yet."""
         if not self.total:
-            return self.amount(self.done)
+            return self.amount(self.done) if self.done else ""
         if self.unit == "bytes":
             return f"{self.amount(self.done)} of {self.amount(self.total)}"
         return f"{self.done:,}/{self.total:,} {self.unit}"
@@ -121,6 +121,8 @@ class Teller(Watch):
         """A task begins."""
         self.close("")
         self._task = f"{number}/{of} {task}" if of > 1 else task
+        # Models are read and workers started before a first phase has anything to tell.
+        self.phase = Phase(self._task, "", "")
 
     def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
         """So much of a phase is done."""
@@ -160,8 +162,10 @@ class Lines(Teller):
             self._say(f"{phase.task}: {phase.name}: {', '.join(told)}")
 
     def over(self, phase: Phase, how: str) -> None:
-        """Tell how much was done, and how long it took."""
+        """Tell how much was done, and how long it took; nothing where nothing was done."""
         self._told = 0.0
+        if not phase.done:
+            return
         done = f"{phase.amount(phase.done)} in {phase.seconds:.1f} s"
         told = filter(None, (done, phase.note, how))
         self._say(f"{phase.task}: {phase.name}: {', '.join(told)}")

@@ -23,7 +23,7 @@ from tape_bench.errors import UsageError
 if TYPE_CHECKING:
     from tape_bench.cards import TaskCard
     from tape_bench.evaluate import Outcome
-    from tape_bench.models.embedder import Embedder
+    from tape_bench.models.embedder import Identity
     from tape_bench.plan import RunPlan, Settings
 
 
@@ -97,7 +97,11 @@ if TYPE_CHECKING:
 )
 @model_options
 @compute_options
-@option("--rerun", is_flag=True, help="Compute again even where a complete record exists.")
+@option(
+    "--rerun",
+    is_flag=True,
+    help="Compute again, representations too, even where a complete record exists.",
+)
 @option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @json_option
 @option("--quiet", is_flag=True, help="No progress bars and no table; only errors.")
@@ -148,7 +152,7 @@ def command(
         tell_notes(session.model)
     if dry_run:
         if leads:
-            _print_plans(session.model, cards, settings, as_json)
+            _print_plans(session.identity, cards, settings, as_json)
         return
     from tape_bench.cli.progress import watching
 
@@ -177,20 +181,20 @@ def _how_it_ended(outcome: Outcome) -> str:
 
 
 def _print_plans(
-    model: Embedder, cards: Sequence[TaskCard], settings: Settings, as_json: bool
+    identity: Identity, cards: Sequence[TaskCard], settings: Settings, as_json: bool
 ) -> None:
     import json
 
     from tape_bench.evaluate import complete_record
     from tape_bench.plan import plan, tasks_for
 
-    plans = [plan(task, model.identity, settings) for task in cards or tasks_for(model.identity)]
+    plans = [plan(task, identity, settings) for task in cards or tasks_for(identity)]
     if as_json:
         shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
         click.echo(json.dumps(shown, indent=1))
         return
     for planned in plans:
-        click.echo(_describe(planned, complete_record(planned.path) is not None))
+        click.echo(_describe(planned, complete_record(planned) is not None))
 
 
 def _describe(planned: RunPlan, complete: bool) -> str:

@@ -74,6 +74,8 @@ def _show(card: TaskCard) -> None:
     console.print(f"default head: {card.head}, pooling: {card.pool}")
     limit = f" beyond {card.length.longest} residues" if card.length.longest else ""
     console.print(f"proteins too long for the model{limit}: {card.length.policy}")
+    if card.cluster:
+        console.print(f"intervals draw proteins of one {card.cluster.field} together")
     console.print(f"licence: {source.licence}")
     console.print(f"source: {', '.join(source.urls) or source.homepage}", soft_wrap=True)
     note = f" ({source.note})" if source.note else ""

@@ -16,6 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tape_bench import memo
 from tape_bench.cards import TaskCard
 from tape_bench.data.columns import Columns, digest_of_arrays
 from tape_bench.errors import StorageError
@@ -69,11 +70,12 @@ def _save(path: Path, columns: Columns) -> None:
 
 def _load(path: Path, card: TaskCard) -> Columns | None:
     """Return what is kept, or None if there is nothing, or nothing whole."""
-    try:
+
+    def look() -> Columns | None:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             digest = (file.metadata() or {}).get("digest")
         columns = Columns.from_arrays(card.kind, arrays)
-    except (OSError, SafetensorError, KeyError):
-        return None
-    return columns if digest_of_arrays(arrays) == digest else None
+        return columns if digest_of_arrays(arrays) == digest else None
+
+    return memo.attempt(look)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tape_bench import memo
 from tape_bench.errors import DataError, StorageError
-from tape_bench.storage import replace
 
 BLOCK = 1 << 20
 """Bytes read at once."""
 
 _SETTLED_SECONDS = 2.0
 """A file changed more recently may change again without its time stamp showing it."""
-
-_REMEMBERED = re.compile(r"([0-9a-f]{32} )?[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -72,15 +69,15 @@ def remembered(files: Sequence[Path], what: str, cache: Path, make: Callable[[],
         changed = max(changed, stat.st_mtime, stat.st_ctime)
         times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
         identity.append(f"{file.absolute()} {stat.st_size} {times} {stat.st_dev} {stat.st_ino}")
-    name = hashlib.sha256(os.fsencode("\n".join(identity))).hexdigest()[:32]
-    memo = cache / "digests" / name
-    known = _recall(memo)
+    of = hashlib.sha256(os.fsencode("\n".join(identity))).hexdigest()
+    note = cache / "digests" / of[:32]
+    known = _recall(note, of)
     if known is not None:
         return known
     found = make()
     if time.time() - changed > _SETTLED_SECONDS:
         with contextlib.suppress(StorageError):
-            replace(memo, lambda path: path.write_text(found))
+            memo.write(note, {"of": of, "digests": found})
     return found
 
 
@@ -94,9 +91,6 @@ def read_digest(file: Path) -> FileDigest:
     return FileDigest(md5.hexdigest(), sha256.hexdigest())
 
 
-def _recall(memo: Path) -> str | None:
-    try:
-        text = memo.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text if _REMEMBERED.fullmatch(text) else None
+def _recall(note: Path, of: str) -> str | None:
+    told = memo.read(note) or {}
+    return str(told["digests"]) if told.get("of") == of else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tape_bench import memo
 from tape_bench.cards import TaskCard
 from tape_bench.data.digests import digest_of
 from tape_bench.data.tarballs import Receipt, read_receipt, unpack
@@ -46,6 +48,9 @@ def locate(card: TaskCard, place: Path, cache: Path) -> Source:
     digest = digest_of(found, cache)
     into = cache / "unpacked" / digest.sha256
     unpacked = into / folder
+    if unpacked.is_dir() and memo.attempt(lambda: read_receipt(unpacked)) is None:
+        # In the cache a folder without a whole receipt is as good as not there.
+        shutil.rmtree(unpacked, ignore_errors=True)
     if not unpacked.is_dir():
         unpacked = unpack(found, digest, folder, into, cache)
     return Source(found.name, unpacked, read_receipt(unpacked))

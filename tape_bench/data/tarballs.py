@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+from tape_bench import memo
 from tape_bench.data.digests import BLOCK, FileDigest, digest_of
 from tape_bench.errors import DataError
 from tape_bench.storage import storage_error
@@ -50,17 +51,30 @@ class Receipt:
 
 
 def read_receipt(folder: Path) -> Receipt | None:
-    """Return a folder's receipt, or None where it was not unpacked by us."""
-    try:
-        return Receipt(**json.loads((folder / RECEIPT).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    """Return a folder's receipt, or None where it was not unpacked by us.
+
+    Raises:
+        DataError: it is damaged. Only the tarball could tell what stood in it.
+    """
+    path = folder / RECEIPT
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError) as error:
+
+    def look() -> Receipt:
+        found = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+        told = [found.tarball, found.md5, found.sha256, *found.files, *found.files.values()]
+        if not all(isinstance(text, str) for text in told):
+            raise TypeError("a receipt is made of text")
+        return found
+
+    receipt = memo.attempt(look)
+    if receipt is None:
         raise DataError(
             "the receipt of this folder is damaged",
-            where=str(folder / RECEIPT),
+            where=str(path),
             fix="delete the folder and fetch the data again",
-        ) from error
+        )
+    return receipt
 
 
 def unpack(tarball: Path, digest: FileDigest, folder: str, into: Path, cache: Path) -> Path:

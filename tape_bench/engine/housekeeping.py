@@ -7,7 +7,6 @@ is locked and stays; one that is being read stays readable to whoever has it ope
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tape_bench.engine.cache import ABOUT, folder_of
+from tape_bench.engine.cache import folder_of, remove_segment, told_of
 from tape_bench.engine.segments import INDEX, Segment, is_being_written
 from tape_bench.errors import StorageError
 from tape_bench.storage import replace, storage_error
@@ -54,7 +53,7 @@ def holdings(root: Path) -> list[Holding]:
     """Return what the cache holds, by model, the last used first."""
     found = []
     for folder in _folders(root):
-        told = _told(folder)
+        told = told_of(folder)
         sizes, used, entries = 0, folder.stat().st_mtime, 0
         for path in folder.iterdir():
             with contextlib.suppress(OSError):
@@ -90,7 +89,7 @@ def make_room(root: Path, needed: int, limit: int, spare: Collection[Path]) -> i
         return room
     for index in sorted(_indices(root), key=lambda path: path.stat().st_mtime):
         if index not in spare and not is_being_written(index):
-            _remove_segment(index)
+            remove_segment(index)
             room = _room(root, limit)
         if room >= needed:
             break
@@ -127,12 +126,12 @@ def verify(root: Path) -> Verified:
     """
     verified = Verified()
     for folder in _folders(root):
-        hidden = _told(folder).get("hidden")
+        hidden = told_of(folder).get("hidden")
         for index in sorted(folder.glob("*.index")):
             if is_being_written(index):
                 continue
             if not isinstance(hidden, int) or not index.with_suffix(".vectors").is_file():
-                _remove_segment(index)
+                remove_segment(index)
                 verified.removed.append(index)
                 continue
             _repair(index, hidden, verified)
@@ -171,14 +170,6 @@ def _indices(root: Path) -> Iterator[Path]:
     return folder_of(root).glob("*/*.index")
 
 
-def _told(folder: Path) -> dict[str, object]:
-    try:
-        told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
 def _size(root: Path) -> int:
     total = 0
     for path in folder_of(root).glob("*/*"):
@@ -196,10 +187,3 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _remove_segment(index: Path) -> None:
-    # The index goes first: vectors that nothing leads to harm nobody.
-    for path in (index, index.with_suffix(".vectors")):
-        with contextlib.suppress(OSError):
-            path.unlink()

@@ -126,25 +126,26 @@ class Library:
         Who computes what follows from the needs alone, and not from what is there already: an
         interrupted run that goes on forms the same batches again, and gets the same values.
         """
-        needed: set[Reading] = set()
-        lacking: dict[Reading, frozenset[Pool]] = {}
-        there: list[bytes] = []
+        needed: dict[bytes, tuple[Reading, Pool]] = {}
         for need in needs:
             check_lengths(self.model, need.sequences, need.pool, need.window)
-            alone = frozenset([need.pool])
             for reading in readings_of(need.sequences, need.window).values():
-                needed.add(reading)
                 key = entry_key(reading.sequence, need.pool, reading.window)
-                if key in cache:
-                    there.append(key)
-                else:
-                    lacking[reading] = lacking.get(reading, alone) | alone
+                needed[key] = reading, need.pool
+        cache.check(needed)
+        lacking: dict[Reading, frozenset[Pool]] = {}
+        there: list[bytes] = []
+        for key, (reading, pool) in needed.items():
+            if key in cache:
+                there.append(key)
+            else:
+                lacking[reading] = lacking.get(reading, frozenset()) | {pool}
         used = cache.use(there)
         wanted = self._that_fit(cache, lacking, used) if lacking else {}
         parts = self.session.executor.parts
         if parts == 1:
             return [wanted]
-        ordered = sorted(needed, key=Reading.by_length)
+        ordered = sorted({reading for reading, _ in needed.values()}, key=Reading.by_length)
         return [
             {reading: wanted[reading] for reading in ordered[part::parts] if reading in wanted}
             for part in range(parts)
@@ -228,15 +229,22 @@ def open_library(
     *,
     tokens_per_batch: int | None = None,
     limit: int | None = None,
+    anew: bool = False,
 ) -> Iterator[Library]:
     """Open the library of a session's model; see `Library`.
 
     Ranks must leave what they compute where this process finds it: for a model that is not
-    kept on disk, that is a temporary folder.
+    kept on disk, that is a temporary folder. With `anew`, nothing that was kept before is used.
     """
     model = session.model
-    if kept_on_disk(model.identity):
-        yield Library(session, Cache.of(model, stored, places.cache()), tokens_per_batch, limit)
+    kept = kept_on_disk(model.identity)
+    rests_on = session.identity.rests_on if kept else None
+    if kept and (rests_on is None or rests_on.can_be_told_again):
+        cache = Cache.of(model, stored, places.cache(), rests_on)
+        if anew:
+            # Of several processes one clears up, before the others have written much.
+            cache.forget(remove=session.executor.leads)
+        yield Library(session, cache, tokens_per_batch, limit)
     elif isinstance(session.executor, LocalProcesses):
         with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
             cache = Cache.of(model, stored, Path(root))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.engine.stored import KINDS, Stored, width_of
-from tape_bench.storage import storage_error
+from tape_bench.storage import replace, storage_error
 
 try:
     import fcntl
@@ -141,9 +141,10 @@ class Segment:
         self.records = self.records[ends <= self.size]
         empty = np.empty(0, np.uint8)
         # A mapping outlives the file's name: what is open stays readable when room is made.
-        # It is private, not read-only, for torch would warn of that.
+        # It is private, not read-only, for torch would warn of that; and a plain array, for
+        # a slice of a memmap takes longer than many a vector.
         self._bytes: NDArray[np.uint8] = (
-            np.memmap(vectors, np.uint8, mode="c") if self.size else empty
+            np.asarray(np.memmap(vectors, np.uint8, mode="c")) if self.size else empty
         )
 
     def content(self, record: Any) -> NDArray[np.uint8]:
@@ -157,6 +158,22 @@ class Segment:
         stored = KINDS[kind]
         end = offset + rows * self.hidden * width_of(stored)
         return decode(self._bytes[offset:end], stored).reshape(rows, self.hidden)
+
+    def checksum(self, offset: int, rows: int, kind: int) -> int:
+        """Return the CRC-32 of the bytes that vectors are kept as."""
+        end = offset + rows * self.hidden * width_of(KINDS[kind])
+        return zlib.crc32(self._bytes[offset:end].data)
+
+    def strike(self, keys: Collection[bytes]) -> None:
+        """Take entries out of the index file, unless somebody still writes it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        if not is_being_written(self.path):
+            stay = [key not in keys for key in self.records["key"].tolist()]
+            self.records = self.records[stay]
+            replace(self.path, lambda path: path.write_bytes(self.records.tobytes()))
 
     def damaged(self) -> NDArray[np.bool_]:
         """Tell which records' vectors are not what was written, `[records]`."""

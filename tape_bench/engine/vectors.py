@@ -2,14 +2,16 @@
 
 The proteins are taken in chunks of about `CHUNK_RESIDUES`, each embedded with its sequences
 sorted by length. Finished chunks wait in the folder `OUT.work`, together with the plan: which
-model, which proteins, which pooling. When all are there they are put together under a temporary
-name, moved into place, and the folder goes.
+model, which proteins, which pooling; and with a note of each one's digest, without which it does
+not count as finished. When all are there they are put together under a temporary name, moved into
+place, and the folder goes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,14 +19,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tape_bench import memo
 from tape_bench.data.fasta import AS_IT_IS, Cleaning
 from tape_bench.engine.compute import Progress
 from tape_bench.engine.embed import Representations, represent
 from tape_bench.engine.proteins import Proteins, survey
 from tape_bench.engine.vector_files import Vectors, format_of
 from tape_bench.errors import DataError, UsageError
-from tape_bench.models.embedder import Embedder, Pool
+from tape_bench.models.embedder import Embedder, Identity, Pool
+from tape_bench.models.evidence import Evidence, agree, with_evidence
 from tape_bench.results.provenance import version
+from tape_bench.results.store import file_digest
 from tape_bench.storage import replace
 
 CHUNK_RESIDUES = 1 << 16
@@ -63,10 +68,11 @@ def write_vectors(
         raise UsageError(
             "the output exists already", where=str(out), fix="remove it, or choose another name"
         )
-    proteins = survey(fasta, model.identity, clean)
-    about = _plan(model, proteins, pool)
+    identity = with_evidence(model)
+    proteins = survey(fasta, identity, clean)
+    about = _plan(identity, proteins, pool)
     work = out.with_name(out.name + ".work")
-    _claim(work, about)
+    _claim(work, about, identity.rests_on)
     parts = [(chunk, work / f"{number:06}.f32") for number, chunk in enumerate(_chunks(proteins))]
     try:
         _compute_missing(model, proteins, pool, parts, progress)
@@ -87,12 +93,13 @@ def write_vectors(
     return proteins
 
 
-def _plan(model: Embedder, proteins: Proteins, pool: Pool) -> dict[str, Any]:
+def _plan(identity: Identity, proteins: Proteins, pool: Pool) -> dict[str, Any]:
     """Say everything the vectors depend on; where a checkpoint lies is no part of it."""
-    identity = dataclasses.asdict(model.identity)
-    del identity["spec"]
+    model = dataclasses.asdict(identity)
+    del model["spec"]
+    model["rests_on"] = identity.rests_on and identity.rests_on.digest
     return {
-        "model": identity,
+        "model": model,
         "proteins": proteins.digest,
         "pool": pool,
         "chunk_residues": CHUNK_RESIDUES,
@@ -100,17 +107,32 @@ def _plan(model: Embedder, proteins: Proteins, pool: Pool) -> dict[str, Any]:
     }
 
 
-def _claim(work: Path, plan: dict[str, Any]) -> None:
-    """Begin in a new folder, or go on in one that an interrupted run of the same plan left."""
+def _claim(work: Path, plan: dict[str, Any], rests_on: Evidence | None) -> None:
+    """Begin in a new folder, or go on in one that an interrupted run of the same plan left.
+
+    What a user's model answers to probes is kept beside the plan, and compared as numbers.
+    """
     file = work / "plan.json"
     # As it will be read back: tuples become lists on the way.
     plan = json.loads(json.dumps(plan))
-    left = _plan_in(work) if work.exists() else {}
+    answers = list(rests_on.probes) if rests_on else None
+    if work.exists() and _is_ours(work) and (memo.read(file) is None or not _vectors_in(work)):
+        # Damaged, or of a run that was killed before it had any vectors.
+        shutil.rmtree(work)
+    if not work.exists():
+        memo.write(file, {**plan, "answers": answers})
+        return
+    left = memo.read(file)
+    if left is None:
+        raise UsageError(
+            "in the way: not a folder that an interrupted run has left",
+            where=str(work),
+            fix="move it, or choose another output",
+        )
     others = [name for name in plan if left.get(name) != plan[name]]
-    if others and not _vectors_in(work):
-        # New, or of a run that was killed before it had any vectors.
-        replace(file, lambda path: path.write_text(json.dumps(plan, indent=1)))
-    elif others:
+    if answers is not None and not agree(left["answers"] or [], answers):
+        others = ["model"]
+    if others:
         raise UsageError(
             f"an interrupted run with another {' and '.join(others)} has left its vectors here",
             where=str(work),
@@ -118,21 +140,16 @@ def _claim(work: Path, plan: dict[str, Any]) -> None:
         )
 
 
-def _plan_in(work: Path) -> dict[str, Any]:
-    """Read what an interrupted run was about."""
-    try:
-        plan: dict[str, Any] = json.loads((work / "plan.json").read_text())
-        return plan
-    except (OSError, ValueError):
-        raise UsageError(
-            "in the way: not a folder that an interrupted run has left",
-            where=str(work),
-            fix="move it, or choose another output",
-        ) from None
-
-
 def _vectors_in(work: Path) -> bool:
     return any(work.glob("*.f32"))
+
+
+def _is_ours(work: Path) -> bool:
+    """Tell whether a folder holds nothing but what we put into one, and a plan among it."""
+    ours = re.compile(r"\.?(plan\.json|\d{6}\.(f32|json))(\.\w+)?")
+    return (work / "plan.json").is_file() and all(
+        ours.fullmatch(path.name) for path in work.iterdir()
+    )
 
 
 def _chunks(proteins: Proteins) -> list[slice]:
@@ -153,7 +170,7 @@ def _compute_missing(
     parts: Sequence[tuple[slice, Path]],
     progress: Progress | None,
 ) -> None:
-    missing = {chunk.start for chunk, part in parts if not part.exists()}
+    missing = {chunk.start for chunk, part in parts if not _is_whole(part)}
     residues = {chunk.start: int(proteins.lengths[chunk].sum()) for chunk, _ in parts}
     done, total = 0, sum(residues[start] for start in missing)
     sequences = _sequences(proteins)
@@ -164,9 +181,16 @@ def _compute_missing(
         within = progress and partial(_shift, progress, done, total)
         with represent(model, batch, pool, progress=within) as found:
             replace(part, partial(_dump, found, batch))
+        memo.write(part.with_suffix(".json"), {"sha256": file_digest(part)})
         done += residues[chunk.start]
         if progress is not None:
             progress(done, total)
+
+
+def _is_whole(part: Path) -> bool:
+    """Tell whether a part is there, and what was written."""
+    told = memo.read(part.with_suffix(".json"))
+    return told is not None and told.get("sha256") == memo.attempt(partial(file_digest, part))
 
 
 def _shift(progress: Progress, before: int, total: int, done: int, chunk: int) -> None:

@@ -1,1 +1,1 @@
-"""Heads: small networks on frozen representations, and the loop that trains them."""
+"""Heads on frozen representations: convex problems that are solved, networks that are trained."""

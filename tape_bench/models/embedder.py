@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tape_bench.data.tokens import Vocabulary
 from tape_bench.errors import UsageError, unknown_name
+from tape_bench.models.evidence import Evidence
 
 Pool = Literal["residues", "mean", "first"]
 Representation = NDArray[np.float32]
@@ -48,6 +49,8 @@ class Identity:
     """Task kinds the model can serve; None for all."""
     only_head: str | None = None
     """The one head this model makes sense with; None for any."""
+    rests_on: Evidence | None = None
+    """What a user's model was seen to rest on; filled in when it is run, and None for ours."""
 
 
 def check_request(sequences: Sequence[str], pool: str) -> None:

@@ -105,6 +105,7 @@ class RandomWeights:
 
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    promised_digest = None
 
     def __init__(
         self, config: ProteinLMConfig, seed: int, stored_dtype: torch.dtype = torch.float32
@@ -116,6 +117,9 @@ class RandomWeights:
         self.origin = Origin(f"seed-{seed}", checkpoint_version="none", qkv_order="v2")
         self._weights = weights(config)
         self._seed = seed
+
+    def check_bytes(self) -> None:
+        """Nothing was written, so there is nothing to check; see `WeightSource`."""
 
     def read(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tape_bench.data.tokens import TAPE_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError, UsageError
+from tape_bench.models.as_loaded import State, state_of
 from tape_bench.models.embedder import Identity, Pool, Representation, check_request
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
@@ -39,6 +40,15 @@ class TapeBertEmbedder:
     network: TapeBert
     first: First
     vocabulary: Vocabulary = TAPE_IUPAC
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_as_loaded", state_of(self.network))
+
+    @property
+    def changed(self) -> bool:
+        """Whether the network in memory is no longer what the checkpoint holds."""
+        as_loaded: State = vars(self)["_as_loaded"]
+        return state_of(self.network) != as_loaded
 
     @property
     def special_tokens(self) -> int:

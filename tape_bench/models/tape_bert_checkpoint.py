@@ -17,6 +17,7 @@ from torch import Tensor
 from tape_bench.data.tokens import TAPE_IUPAC
 from tape_bench.errors import CheckpointError
 from tape_bench.models.tape_bert_network import TapeBert, TapeBertConfig
+from tape_bench.models.zip_checksums import check_pickle, check_tensors
 
 LAYERS = {
     "norm": "embeddings.LayerNorm",
@@ -102,8 +103,8 @@ def read_weights(folder: Path, config: TapeBertConfig) -> Weights:
     Names may start with `bert.` (models with a head) or not (the bare encoder).
 
     Raises:
-        CheckpointError: the file cannot be read, or tensors are missing, left over, of another
-            shape or not numbers, or the head is not tied to the word embeddings.
+        CheckpointError: the file cannot be read, or tensors are missing, left over, damaged, of
+            another shape or not finite numbers, or the head is not tied to the word embeddings.
     """
     path = folder / "pytorch_model.bin"
     found = _read(path)
@@ -114,6 +115,7 @@ def read_weights(folder: Path, config: TapeBertConfig) -> Weights:
     _refuse("missing", sorted(wanted - found.keys()), path)
     _refuse("left over", sorted(found.keys() - wanted), path)
     _refuse("not numbers", [n for n, t in found.items() if not t.is_floating_point()], path)
+    _refuse("not finite", [n for n, t in found.items() if not t.isfinite().all()], path)
     tensors = {ours: found[theirs] for ours, theirs in names.items()}
     with torch.device("meta"):
         shapes = TapeBert(config, masked_head=masked_head).state_dict()
@@ -160,11 +162,12 @@ def _refuse(fault: str, names: Iterable[str], path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        check_pickle(path)
     try:
         # Files older than torch 1.6 are no zip archives, and cannot be mapped.
-        found: Any = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError as error:
         raise CheckpointError("there are no weights", where=str(path)) from error
     except pickle.UnpicklingError as error:
@@ -184,4 +187,6 @@ def _read(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in found.items()
     ):
         raise CheckpointError("holds more than tensors by name", where=str(path))
+    if zipped:
+        check_tensors(path, found)
     return found

@@ -70,6 +70,18 @@ class TaskRecord(_Part):
     data: DataRecord
 
 
+class EvidenceRecord(_Part):
+    """What a user's model was seen to rest on; its record is reused only while that holds."""
+
+    code: str
+    """SHA-256 over the source files, functions and values that the model leads to, and over the
+    files it reads."""
+    packages: dict[str, str]
+    """Versions of the installed packages among them, and of those that these require."""
+    probes: list[float | None]
+    """What it made of a few fixed proteins, as lengths and sums; null where it refused."""
+
+
 class ModelRecord(_Part):
     """Which model was run."""
 
@@ -86,6 +98,9 @@ class ModelRecord(_Part):
     pretraining: list[str] | None
     """Pre-training data sets; an empty list is none, null is unknown."""
     control: bool
+    rests_on: EvidenceRecord | None = None
+    """For a user's own class, or a network changed in memory; any other model of tape-bench is
+    told by its weights and the release."""
 
 
 class ProtocolRecord(_Part):
@@ -157,6 +172,8 @@ class ProvenanceRecord(_Part):
 
     package_version: str
     git_commit: str | None
+    """Of the checkout that tape-bench itself runs from; null for an installed package. It says
+    nothing of a user's model, which `model.rests_on` is about."""
     git_dirty: bool | None
     command: list[str]
     python: str

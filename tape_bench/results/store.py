@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tape_bench import memo
 from tape_bench.errors import RecordError
 from tape_bench.results import migrate
 from tape_bench.results.record import SCHEMA_VERSION, RunRecord
@@ -111,6 +112,21 @@ def read(path: Path) -> RunRecord:
         raise RecordError(f"not a run record: {faults}", where=str(path)) from error
     # A field that later releases added is no edit by hand: what was whole is sealed anew.
     return record.model_copy(update={"digest": digest(record)}) if whole else record
+
+
+def read_whole(path: Path) -> RunRecord | None:
+    """Read one record that is to be believed: None where it is not what was written.
+
+    Raises:
+        RecordError: a newer release wrote it, which must not be written over.
+    """
+    record = memo.attempt(lambda: read(path))
+    if record is not None:
+        return record if record.digest == digest(record) else None
+    version = memo.attempt(lambda: json.loads(path.read_text("utf-8"))["schema_version"])
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        read(path)
+    return None
 
 
 def find(root: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Predictions kept by example id, with the truth beside them, so that any figure can be checked.
 
 One compressed NumPy archive a run: `<target>/<split>/ids | lengths | targets | clusters | seed<k>`.
+The same predictions give the same bytes, whatever order they came in.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ BySplit = Mapping[tuple[str, str], Mapping[int, Predictions]]
 def save(path: Path, kept: BySplit) -> None:
     """Write predictions of any number of targets, splits and seeds to one file."""
     arrays: dict[str, NDArray[np.generic]] = {}
-    for (target, split), by_seed in kept.items():
+    for (target, split), by_seed in sorted(kept.items()):
         place = f"{target}/{split}"
-        for seed, predictions in by_seed.items():
+        for seed, predictions in sorted(by_seed.items()):
             arrays.setdefault(f"{place}/ids", np.array(predictions.ids))
             arrays.setdefault(f"{place}/lengths", predictions.lengths)
             arrays.setdefault(f"{place}/targets", predictions.targets)

@@ -48,12 +48,13 @@ class RankedSample(Sample):
     @classmethod
     def drawn_together(cls, samples: Sequence[Self], weights: Weights) -> Rows:
         """Return the correlations, `[draws, samples]`, with the measured values ranked once."""
-        n = weights.sum(axis=1, dtype=np.float64)
-        x, spread_x = samples[0]._measured_order.doubled_ranks(weights)
+        # Clusters of unlike sizes make draws of unlike numbers of proteins. Whole numbers: exact.
+        n = weights.sum(axis=1).astype(np.float64)
+        x, spread_x = samples[0]._measured_order.doubled_ranks(weights, n)
         x *= weights
         correlations = np.full((len(weights), len(samples)), np.nan)
         for sample, correlation in zip(samples, correlations.T, strict=True):
-            y, spread_y = sample._predicted_order.doubled_ranks(weights)
+            y, spread_y = sample._predicted_order.doubled_ranks(weights, n)
             # Doubled and less one, ranks have the mean n whatever the ties.
             between = np.einsum("dp,dp->d", x, y, dtype=np.float64) - n**3
             scale = np.sqrt(spread_x * spread_y)
@@ -93,7 +94,7 @@ class _Order:
             last[group] if distinct else group,
         )
 
-    def doubled_ranks(self, weights: Weights) -> tuple[Rows, Rows]:
+    def doubled_ranks(self, weights: Weights, drawn_in_all: Rows) -> tuple[Rows, Rows]:
         """Rank the proteins of every draw: whole numbers, exact in float32 up to 8 million.
 
         A value drawn w times after b others has the mid-rank b + (w + 1) / 2, and ties take
@@ -120,5 +121,4 @@ class _Order:
         up_to *= 2
         up_to -= drawn
         ties = np.einsum("dv,dv,dv->d", drawn, drawn, drawn, dtype=np.float64)
-        drawn_in_all = weights.sum(axis=1, dtype=np.float64)
         return up_to.take(self.own, axis=1), (drawn_in_all**3 - ties) / 3

@@ -6,12 +6,19 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tape_bench.cli import main
-from tape_bench.cli.output import PIPE_WIDTH, accept_any_encoding, nearest, table_console
+from tape_bench.cli.output import (
+    PIPE_WIDTH,
+    accept_any_encoding,
+    nearest,
+    table_console,
+    warn_as_errors_are_told,
+)
 from tape_bench.results.store import find, read
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "real"
@@ -59,7 +66,7 @@ VERBS = {
     "schema": ["schema"],
     "doctor": ["doctor"],
     "cache": ["cache", "status"],
-    "data": ["data", "status"],
+    "data": ["data", "status", "--data", "sample"],
     "report": ["report", RECORDS],
     "markdown": ["report", RECORDS, "--format", "markdown"],
     "csv": ["report", RECORDS, "--format", "csv"],
@@ -141,3 +148,13 @@ def test_names_of_files_that_are_no_utf_8(written, tmp_path: Path):
     (path,) = find(out)
     assert f"{tmp_path}/caf\\udce9" in read(path).provenance.command
     assert b"already complete" in written("utf-8", "run", *arguments, "--out", out)[1]
+
+
+def test_warnings_of_the_program_are_told_like_its_errors(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    warn_as_errors_are_told()
+    own = str(Path(__file__).resolve().parents[2] / "tape_bench" / "data" / "doubts.py")
+    assert warnings.formatwarning("odd\n  where: here", UserWarning, own, 3) == (
+        "warning: odd\n  where: here\n"
+    )
+    assert "user.py:3: UserWarning: odd" in warnings.formatwarning("odd", UserWarning, "user.py", 3)

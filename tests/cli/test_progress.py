@@ -69,6 +69,8 @@ def test_rate_and_time_left():
     assert phase.so_far() == "1,000/4,000 residues"
     phase.move(1000, 0, "")
     assert (phase.left, phase.so_far()) == ("", "1,000 residues")
+    phase.move(0, 0, "")
+    assert phase.so_far() == ""
     phase = Phase("contact", "download", "bytes")
     phase.move(5_000_000, 10_000_000, "")
     assert phase.so_far() == "5.0 MB of 10.0 MB"
@@ -99,10 +101,18 @@ def test_a_log_hears_of_what_lasts(capsys, monkeypatch):
     ]
 
 
+def test_a_log_hears_of_nothing_where_nothing_was_done(capsys):
+    lines = Lines()
+    lines.begin("contact")
+    lines.progress("train", 0, 0, "epochs")
+    lines.end("contact", "failed")
+    assert capsys.readouterr().err == "contact: failed\n"
+
+
 def test_a_log_hears_of_a_phase_once_where_it_is_short(capsys):
     lines = Lines()
     lines.begin("contact")
-    for epoch in range(5):
+    for epoch in range(1, 5):
         lines.progress("train", epoch, 100, "epochs")
     lines.begin("stability")
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -157,10 +157,23 @@ def test_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_damaged_memo_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["cut", "another's", "letter for letter", "no text"])
+def test_a_damaged_memo_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr("tape_bench.data.digests._SETTLED_SECONDS", -1.0)
     (tmp_path / "file").write_bytes(b"content")
     first = digest_of(tmp_path / "file", tmp_path / "cache")
     (memo,) = (tmp_path / "cache" / "digests").iterdir()
-    memo.write_text("ed7002b439e9ac")
+    (tmp_path / "other").write_bytes(b"other")
+    digest_of(tmp_path / "other", tmp_path / "cache")
+    (other,) = {*memo.parent.iterdir()} - {memo}
+    memo.write_bytes(
+        {
+            "cut": memo.read_bytes()[:20],
+            "another's": other.read_bytes(),
+            "letter for letter": b"0" * 32 + b" " + b"0" * 64,
+            "no text": b"\xff\xfe",
+        }[kind]
+    )
     assert digest_of(tmp_path / "file", tmp_path / "cache") == first

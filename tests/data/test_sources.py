@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from tape_bench import places
 from tape_bench.data.digests import read_digest
 from tape_bench.data.examples import load_task
 from tape_bench.data.inventory import status, verify
 from tape_bench.data.status import Found, judge
+from tape_bench.data.tarballs import RECEIPT
 from tape_bench.errors import DataError
 
 Maker = Callable[..., Any]
@@ -49,6 +51,19 @@ def test_a_tarball_is_unpacked_once(
 ) -> None:
     first = load_task(make_card(KIND), tarball)
     monkeypatch.setattr("tape_bench.data.sources.unpack", lambda *_: pytest.fail("again"))
+    assert load_task(make_card(KIND), tarball).digest == first.digest
+
+
+@pytest.mark.parametrize("receipt", [None, "", "[]", "[" * 100_000, '{"files": 1}'])
+def test_what_was_unpacked_without_a_whole_receipt_is_unpacked_again(
+    tarball: Path, make_card: Maker, receipt: str | None
+) -> None:
+    first = load_task(make_card(KIND), tarball)
+    (path,) = (places.cache() / "unpacked").rglob(RECEIPT)
+    path.unlink()
+    if receipt is not None:
+        path.write_text(receipt)
+    (path.parent / "toy_train.lmdb" / "data.mdb").unlink()
     assert load_task(make_card(KIND), tarball).digest == first.digest
 
 
@@ -162,7 +177,7 @@ def test_verify_believes_nothing_that_was_read_before(
     before = status([card], root)
     assert verify([card], root) == before
     # A record changed in a way that size and times do not show, because they are not asked.
-    monkeypatch.setattr("tape_bench.data.digests._recall", lambda memo: None)
+    monkeypatch.setattr("tape_bench.data.digests._recall", lambda *_: None)
     file = root / "toy" / "toy_test.lmdb" / "data.mdb"
     sequence = toy_records(KIND, seed=2)[0]["primary"].encode()
     content = file.read_bytes()

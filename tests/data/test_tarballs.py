@@ -181,7 +181,7 @@ def test_being_second_is_no_fault(tmp_path: Path, tarball: TarballMaker) -> None
     assert [p.name for p in (tmp_path / "root").iterdir()] == ["toy"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"md5": 1}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"md5": 1}', "[" * 100_000])
 def test_a_damaged_receipt_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / RECEIPT).write_text(text)
     with pytest.raises(DataError, match="receipt"):

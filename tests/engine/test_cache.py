@@ -13,7 +13,9 @@ import pytest
 from tape_bench.engine import housekeeping
 from tape_bench.engine.cache import Cache, about, entry_key, folder_of
 from tape_bench.engine.housekeeping import clear, holdings, make_room, verify
+from tape_bench.engine.segments import Segment
 from tape_bench.errors import StorageError
+from tape_bench.models.evidence import Evidence
 
 RNG = np.random.default_rng(1)
 
@@ -247,3 +249,77 @@ def test_a_folder_that_says_nothing_is_swept_up(tmp_path: Path, letters):
     assert holdings(tmp_path)[0].name == "?"
     assert len(verify(tmp_path).removed) == 1
     assert [path.name for path in cache.folder.iterdir()] == ["model.json"]
+
+
+def flip(cache: Cache, byte: int) -> None:
+    (vectors,) = cache.folder.glob("*.vectors")
+    content = bytearray(vectors.read_bytes())
+    content[byte] ^= 0x40
+    vectors.write_bytes(content)
+
+
+def test_a_flipped_bit_is_seen_when_the_vectors_are_first_used(tmp_path: Path, letters):
+    kept = fill(Cache.of(letters, "float32", tmp_path), 0, 5)
+    flip(Cache.of(letters, "float32", tmp_path), 2 * 120 + 7)
+    found = Cache.of(letters, "float32", tmp_path)
+    with pytest.warns(UserWarning, match="1 kept representation is not what was written") as told:
+        got = [found.get(key) for key in (*kept, *kept)]
+    assert len(told) == 1
+    for number, (vectors, written) in enumerate(zip(got[:5], kept.values(), strict=True)):
+        if number == 2:
+            assert vectors is None
+        else:
+            np.testing.assert_array_equal(vectors, written)
+    # It has gone from the index, so that what is computed in its place is found the next time.
+    again = Cache.of(letters, "float32", tmp_path)
+    assert [key in again for key in kept] == [True, True, False, True, True]
+
+
+def test_vectors_are_read_against_their_checksums_once(tmp_path: Path, letters, monkeypatch):
+    kept = fill(Cache.of(letters, "float32", tmp_path), 0, 5)
+    cache = Cache.of(letters, "float32", tmp_path)
+    read = []
+    real = Segment.checksum
+    monkeypatch.setattr(Segment, "checksum", lambda *a: read.append(a[1]) or real(*a))
+    cache.check(list(kept)[:3])
+    for _ in range(3):
+        for key in kept:
+            cache.get(key)
+    cache.check(kept)
+    assert sorted(read) == [120 * n for n in range(5)]
+
+
+def test_beginning_anew_forgets_what_is_kept(tmp_path: Path, letters):
+    kept = fill(Cache.of(letters, "float32", tmp_path), 0, 5)
+    cache, other = (Cache.of(letters, "float32", tmp_path) for _ in range(2))
+    cache.forget()
+    assert not any(key in cache for key in kept)
+    assert all(other.get(key) is not None for key in kept), "whoever has it open still reads it"
+    new = fill(cache, 0, 2)
+    for found in (cache, Cache.of(letters, "float32", tmp_path)):
+        found.refresh()
+        assert len(found._places) == 2
+        for key, vectors in new.items():
+            np.testing.assert_array_equal(found.get(key), vectors)
+
+
+def test_other_answers_have_a_folder_of_their_own(tmp_path: Path, letters):
+    def evidence(*answers: float | None) -> Evidence:
+        return Evidence("code", {}, answers)
+
+    first = Cache.of(letters, "float32", tmp_path, evidence(2.0, 1.0, -1.0, 0.5))
+    near = evidence(2.0, 1.0 + 1e-6, -1.0, 0.5)
+    assert Cache.of(letters, "float32", tmp_path, near).folder == first.folder
+    far = evidence(2.0, 1.001, -1.0, 0.5)
+    second = Cache.of(letters, "float32", tmp_path, far)
+    assert second.folder != first.folder
+    assert Cache.of(letters, "float32", tmp_path, far).folder == second.folder
+    assert Cache.of(letters, "float32", tmp_path, near).folder == first.folder
+    other_code = Evidence("other", {}, near.probes)
+    assert Cache.of(letters, "float32", tmp_path, other_code).folder not in (
+        first.folder,
+        second.folder,
+    )
+    # A folder that does not say whose vectors it holds is nobody's.
+    (first.folder / "model.json").write_text("{")
+    assert Cache.of(letters, "float32", tmp_path, near).folder not in (first.folder, second.folder)

@@ -96,6 +96,29 @@ def test_an_interrupted_run_loses_no_batch_it_has_written(letters, tmp_path):
     assert launches == letters.launches
 
 
+def test_damaged_vectors_are_computed_again(letters, expected, tmp_path):
+    read(
+        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean")
+    )
+    cache = Cache.of(letters, "float32", tmp_path)
+    (vectors,) = cache.folder.glob("*.vectors")
+    content = bytearray(vectors.read_bytes())
+    content[5] ^= 1
+    content[-5] ^= 1
+    vectors.write_bytes(content)
+    letters.launches.clear()
+    with pytest.warns(UserWarning, match="2 kept representations are not what was written"):
+        found = read(Library(Session.of(letters), cache), Need(PROTEINS, "mean"))
+    assert sum(map(len, letters.launches)) == 2
+    for sequence, vectors in found.items():
+        np.testing.assert_array_equal(vectors, expected(sequence, "mean"))
+    letters.launches.clear()
+    read(
+        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean")
+    )
+    assert letters.launches == []
+
+
 def test_windows_have_entries_of_their_own(library, letters, expected):
     long = "ACDEFGHIKL" * 4
     whole = read(library, Need((long, "MKV"), "residues"))

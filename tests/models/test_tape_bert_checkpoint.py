@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,23 @@ def test_more_than_tensors(tape_folder):
     torch.save({"bert.x": torch.ones(1), "epoch": 3}, Path(tape_folder) / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="more than tensors"):
         tape_bert.load(tape_folder)
+
+
+def test_a_flipped_bit_is_seen(tape_folder):
+    path = Path(tape_folder) / "pytorch_model.bin"
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        place = max(archive.infolist(), key=lambda member: member.file_size).header_offset
+    content[place + 400] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"damaged: .* is not what was written"):
+        tape_bert.load(tape_folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, tape_files, value):
+    arrays = tape_files.weights()
+    name = "bert.encoder.layer.1.attention.self.key.bias"
+    arrays[name] = np.full_like(arrays[name], value)
+    with pytest.raises(CheckpointError, match=r"not finite:\n.*layer\.1\.attention\.self\.key\."):
+        tape_bert.load(tape_files.write(tmp_path, arrays))

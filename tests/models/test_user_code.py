@@ -55,7 +55,7 @@ def line_of(spec: str, words: str) -> str:
     [
         (
             "class Mine(Good):\n    def __init__(self):\n        raise ImportError('no esm')",
-            "making one, without arguments, raised ImportError: no esm",
+            "making one.*raised ImportError: no esm",
             "no esm",
         ),
         ("import a_module_that_is_not_there", "ModuleNotFoundError", "a_module_that_is_not"),

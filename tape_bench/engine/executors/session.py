@@ -9,6 +9,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tape_bench import registry
@@ -18,7 +19,8 @@ from tape_bench.engine.executors.local import LocalProcesses
 from tape_bench.engine.launchers import LAUNCHED
 from tape_bench.errors import UsageError
 from tape_bench.models import load_model
-from tape_bench.models.embedder import Embedder
+from tape_bench.models.embedder import Embedder, Identity
+from tape_bench.models.evidence import with_evidence
 from tape_bench.models.user_code import check_embedder
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ class Session:
     def of(cls, model: Embedder) -> Session:
         """Have this process compute a model."""
         return cls(model, Serial(model))
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who the model is, and for a user's model what it is seen to rest on, looked at once."""
+        return with_evidence(self.model)
 
 
 def assemble(

@@ -18,6 +18,7 @@ from torch import Tensor
 from tape_bench import kernels, places
 from tape_bench.data.tokens import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
+from tape_bench.models.as_loaded import state_of
 from tape_bench.models.embedder import Identity, Pool, Representation, check_request
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
@@ -140,15 +141,28 @@ class ProteinLM:
         """The network; its weights are read at the first look.
 
         A run that finds all representations in the cache never looks.
+
+        Raises:
+            CheckpointError: the weights are damaged or not finite.
         """
-        return load_encoder(
-            self._open_source(),
+        source = self._open_source()
+        # Nothing is computed with weights that nobody has looked at.
+        remembered_digest(source)
+        encoder = load_encoder(
+            source,
             self.config,
             dtype=self.dtype,
             device=self.device,
             normalise_output=self.reading.name == "megatron",
             parallel=self._tensor_parallel,
         )
+        self._as_loaded = state_of(encoder)
+        return encoder
+
+    @property
+    def changed(self) -> bool:
+        """Whether the network in memory is no longer what the checkpoint holds."""
+        return "encoder" in vars(self) and state_of(self.encoder) != self._as_loaded
 
     @cached_property
     def identity(self) -> Identity:

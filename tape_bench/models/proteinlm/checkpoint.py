@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -120,10 +121,14 @@ def digest(source: WeightSource, dtype: torch.dtype | None = None) -> str:
 
     It covers each tensor's name, precision, shape and merged values, vocabulary padding left
     out; `dtype` asks for the digest the weights would have in another precision.
+
+    Raises:
+        CheckpointError: a weight has values that are not finite.
     """
 
     def line(name: str) -> str:
         tensor = source.read(name, dtype=dtype)
+        refuse_not_finite(name, tensor, source.files)
         content = hashlib.sha256(tensor.view(torch.uint8).numpy().data).hexdigest()
         return f"{name} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} {content}\n"
 
@@ -133,12 +138,42 @@ def digest(source: WeightSource, dtype: torch.dtype | None = None) -> str:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def refuse_not_finite(name: str, tensor: Tensor, files: Sequence[Path]) -> None:
+    """Refuse a weight that no training that went well has left.
+
+    Raises:
+        CheckpointError: it has values that are not finite.
+    """
+    if tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
+        raise CheckpointError(
+            f"{name} has values that are not finite",
+            where=", ".join(sorted({str(file.parent) for file in files})) or None,
+            fix="the training diverged or the file is damaged; get another checkpoint",
+        )
+
+
 def remembered_digest(source: WeightSource) -> str:
-    """Return `digest(source)`, from the cache if its files have not changed since it was taken."""
+    """Return `digest(source)`, from the cache if its files have not changed since it was taken.
+
+    Raises:
+        CheckpointError: the weights are not what was written, not finite, or gone.
+    """
+
+    def look() -> str:
+        source.check_bytes()
+        return digest(source)
+
     what = f"{type(source).__name__} {source.config} {source.origin} {source.stored_dtype}"
     try:
-        return remembered(source.files, what, places.cache(), lambda: digest(source))
+        found = remembered(source.files, what, places.cache(), look)
     except OSError as error:
         raise CheckpointError(
             f"the file is gone: {error.strerror}", where=error.filename, fix="load the model again"
         ) from error
+    if source.promised_digest not in (None, found):
+        raise CheckpointError(
+            "the weights are not what was converted: their digest is another",
+            where=str(source.files[0].parent),
+            fix="convert the checkpoint again, or get the folder again",
+        )
+    return found

@@ -39,8 +39,13 @@ class ProteinLMConfig:
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads", "positions"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not _is_whole(value) or value < 1:
                 raise ModelError(f"{name} must be a whole number above 0, not {value!r}")
+        if not _is_whole(self.token_types) or self.token_types < 0:
+            raise ModelError(f"token_types must be a whole number, not {self.token_types!r}")
+        for name in ("residual_after_norm", "mlm_head"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.hidden % self.heads:
             raise ModelError(
                 f"{self.heads} heads do not divide the hidden size {self.hidden}",
@@ -108,7 +113,11 @@ def settle(
             )
     heads = _settle_one("heads", said.get("num_attention_heads"), given.heads, where)
     eps = _settle_one("layernorm_eps", said.get("layernorm_epsilon"), given.layernorm_eps, where)
-    gelu = _settle_one("gelu", _layer_gelu(said), given.gelu, where)
+    try:
+        said_gelu = _layer_gelu(said)
+    except ModelError as error:
+        raise CheckpointError(error.what, where=where) from error
+    gelu = _settle_one("gelu", said_gelu, given.gelu, where)
     missing = [
         option
         for option, value in (("--heads", heads), ("--gelu", gelu), ("--layernorm-eps", eps))
@@ -129,8 +138,8 @@ def settle(
             positions=measured.positions,
             layernorm_eps=eps,
             gelu=gelu,
-            head_gelu="tanh" if said.get("openai_gelu") else "erf",
-            residual_after_norm=bool(said.get("apply_residual_connection_post_layernorm", False)),
+            head_gelu="tanh" if _flag(said, "openai_gelu") else "erf",
+            residual_after_norm=_flag(said, "apply_residual_connection_post_layernorm"),
             token_types=measured.token_types,
             mlm_head=measured.mlm_head,
         )
@@ -196,6 +205,23 @@ def _settle_one(name: str, said: Any, given: Any, where: str) -> Any:
     return given if said is None else said
 
 
+def _is_whole(value: object) -> bool:
+    # True is a whole number to Python, and to nobody else.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _flag(args: Mapping[str, Any], name: str) -> bool:
+    """Return a flag of Megatron's arguments, False where it is not among them.
+
+    Raises:
+        ModelError: it is neither true nor false: any text would count as true.
+    """
+    value = args.get(name, False)
+    if value not in (True, False):
+        raise ModelError(f"{name} must be true or false, not {value!r}")
+    return bool(value)
+
+
 def _layer_gelu(args: Mapping[str, Any]) -> Gelu | None:
     """Tell the GELU form of the layers; the fused kernel, which is tanh, comes before the rest.
 
@@ -203,4 +229,4 @@ def _layer_gelu(args: Mapping[str, Any]) -> Gelu | None:
     """
     if "bias_gelu_fusion" not in args:
         return None
-    return "tanh" if args["bias_gelu_fusion"] or args.get("openai_gelu") else "erf"
+    return "tanh" if _flag(args, "bias_gelu_fusion") or _flag(args, "openai_gelu") else "erf"

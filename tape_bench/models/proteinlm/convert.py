@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from tape_bench import memo
 from tape_bench.errors import CheckpointError, StorageError, UsageError
 from tape_bench.models.proteinlm.checkpoint import digest, open_checkpoint
 from tape_bench.models.proteinlm.folder import (
@@ -78,11 +79,12 @@ def convert(
         )
     sharding = sharding or Sharding()
     sharding.check(source.config)
+    source.check_bytes()
+    expected = digest(source, dtype)
     if to == "megatron":
         files = _megatron_files(source, sharding, dtype)
     else:
-        files = _safetensors_files(source, dtype)
-    expected = digest(source, dtype)
+        files = _safetensors_files(source, dtype, expected)
     job = {"weights": expected, "to": to, "sharding": asdict(sharding), "files": len(files)}
     try:
         _check_space(source, destination.absolute().parent, dtype)
@@ -110,11 +112,9 @@ def convert(
 def _start_or_resume(destination: Path, job: Mapping[str, Any]) -> Path:
     """Return the folder to work in, emptied unless the same conversion was begun there."""
     unfinished = destination.with_name(f".{destination.name}.unfinished")
-    note = unfinished / _JOB
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != job:
+    if memo.read(unfinished / _JOB) != job:
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        note.write_text(json.dumps(job), encoding="utf-8")
+        memo.write(unfinished / _JOB, job)
     return unfinished
 
 
@@ -141,7 +141,9 @@ def _check_space(source: WeightSource, folder: Path, dtype: torch.dtype | None) 
         )
 
 
-def _safetensors_files(source: WeightSource, dtype: torch.dtype | None) -> _Files:
+def _safetensors_files(
+    source: WeightSource, dtype: torch.dtype | None, weights_digest: str
+) -> _Files:
     """Plan a Hugging Face folder: weights in files of about a gigabyte, an index, the config."""
     kept_as = dtype or source.stored_dtype
     groups = list(_groups(source, kept_as))
@@ -163,7 +165,7 @@ def _safetensors_files(source: WeightSource, dtype: torch.dtype | None) -> _File
         if not source.config.token_types:
             index[NO_TOKEN_TYPES] = names[0]
         files[Path(INDEX)] = partial(_write_text, _json({"weight_map": index}))
-    described = config_to_json(source.config, source.origin, kept_as)
+    described = config_to_json(source.config, source.origin, kept_as, weights_digest)
     files[Path(CONFIG)] = partial(_write_text, _json(described))
     return files
 

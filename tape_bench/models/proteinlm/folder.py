@@ -41,7 +41,9 @@ _ACTIVATIONS: dict[Gelu, str] = {"tanh": "gelu_new", "erf": "gelu"}
 _ANOTHER = "give a folder that `tape-bench convert` wrote"
 
 
-def config_to_json(config: ProteinLMConfig, origin: Origin, dtype: torch.dtype) -> dict[str, Any]:
+def config_to_json(
+    config: ProteinLMConfig, origin: Origin, dtype: torch.dtype, weights_digest: str
+) -> dict[str, Any]:
     """Describe a network as Hugging Face does, with what its keys cannot say under ours."""
     architecture = "MegatronBertForMaskedLM" if config.mlm_head else "MegatronBertModel"
     return {
@@ -61,6 +63,7 @@ def config_to_json(config: ProteinLMConfig, origin: Origin, dtype: torch.dtype) 
         "proteinlm": {
             **{name: getattr(config, name) for name in _OURS},
             **asdict(origin),
+            "weights_digest": weights_digest,
         },
     }
 
@@ -109,6 +112,7 @@ class ConvertedFolder:
     """A folder that `tape-bench convert` wrote, opened and checked; a `WeightSource`."""
 
     notes: tuple[str, ...] = ()
+    promised_digest: str | None
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -118,6 +122,13 @@ class ConvertedFolder:
             raise CheckpointError(
                 "this folder was not written by `tape-bench convert`", where=str(path), fix=_ANOTHER
             )
+        self.promised_digest = said.get("weights_digest")
+        if self.promised_digest is None:
+            # Converted by a release that did not write it.
+            self.notes = (
+                "this folder does not say what its weights were when it was written, so damage to "
+                "them cannot be seen; convert the checkpoint again",
+            )
         self.origin = Origin(said["revision"], said["checkpoint_version"], said["qkv_order"])
         self._weights = weights(self.config)
         self.files = tuple(self._find())
@@ -125,6 +136,9 @@ class ConvertedFolder:
         self._shared: set[str] = set()
         self._check()
         self.stored_dtype = self._get("bert.encoder.ln.weight").dtype
+
+    def check_bytes(self) -> None:
+        """Nothing to read: it is the digest that shows damage; see `WeightSource`."""
 
     def read(
         self,

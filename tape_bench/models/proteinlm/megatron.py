@@ -28,6 +28,7 @@ from tape_bench.models.proteinlm.mapping import (
 from tape_bench.models.proteinlm.parallel import Rank, by_head, gather
 from tape_bench.models.proteinlm.shard import Shard, read_shard, release, shares_memory
 from tape_bench.models.proteinlm.source import Origin
+from tape_bench.models.zip_checksums import check_tensors
 
 _EMBEDDING = "language_model.embedding."
 _WORDS = f"{_EMBEDDING}word_embeddings.weight"
@@ -60,6 +61,8 @@ class _Place:
 class MegatronCheckpoint:
     """Megatron shards, opened and checked; a `WeightSource`."""
 
+    promised_digest = None
+
     def __init__(self, path: Path, given: Given | None = None) -> None:
         given = given or Given()
         layout = find(path)
@@ -83,6 +86,13 @@ class MegatronCheckpoint:
         self._shared: set[str] = set()
         self._check_tied_words()
         self.notes = (*doubts, *self._other_notes())
+
+    def check_bytes(self) -> None:
+        """Read the weights against the checksums of their files; see `WeightSource`."""
+        for shard in self._shards:
+            if shard.mapped:
+                used = {place.key for place in self._places.values() if shard in place.shards}
+                check_tensors(shard.path, {key: shard.tensors[key] for key in sorted(used)})
 
     def read(
         self,

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tape_bench.errors import CheckpointError
 from tape_bench.models.proteinlm.mapping import flatten
+from tape_bench.models.zip_checksums import check_pickle
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ def _load(path: Path) -> tuple[Any, bool]:
             where=str(path),
             fix="give the file the model's authors publish; if it is an archive, unpack it first",
         )
+    if mapped:
+        check_pickle(path)
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True), mapped

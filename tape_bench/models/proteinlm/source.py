@@ -48,6 +48,17 @@ class WeightSource(Protocol):
     def stored_dtype(self) -> torch.dtype:
         """Precision of the weights on disk."""
 
+    @property
+    def promised_digest(self) -> str | None:
+        """What the checkpoint says that the digest of its weights is; None where it is silent."""
+
+    def check_bytes(self) -> None:
+        """Read the weights against the checksums of their files, where these have any.
+
+        Raises:
+            CheckpointError: a weight is not what was written.
+        """
+
     def read(
         self,
         name: str,

@@ -112,6 +112,33 @@ def test_what_another_conversion_left_is_not_used(
     assert digest(open_checkpoint(tmp_path / "out")) == digest(source)
 
 
+@pytest.mark.parametrize("note", ["", "{}", "[" * 100_000, "null"])
+def test_a_damaged_note_begins_anew(source: RandomWeights, tmp_path: Path, note: str) -> None:
+    unfinished = tmp_path / ".out.unfinished"
+    unfinished.mkdir()
+    (unfinished / "conversion.json").write_text(note)
+    (unfinished / "model.safetensors").write_text("of whatever it was")
+    convert(source, tmp_path / "out")
+    assert digest(open_checkpoint(tmp_path / "out")) == digest(source)
+
+
+def test_weights_that_are_not_finite_are_not_converted(
+    source: RandomWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RandomWeights.read
+
+    def read(self: Any, name: str, **asked: Any) -> Any:
+        tensor = real(self, name, **asked)
+        if name == "layers.2.mlp.expand.bias":
+            tensor[3] = float("nan")
+        return tensor
+
+    monkeypatch.setattr(RandomWeights, "read", read)
+    with pytest.raises(CheckpointError, match=r"layers.2.mlp.expand.bias has values that are not"):
+        convert(source, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_reads_back_otherwise_is_thrown_away(
     source: RandomWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

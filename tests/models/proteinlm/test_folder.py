@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tape_bench.errors import CheckpointError, UsageError
+from tape_bench.models.evidence import with_evidence
 from tape_bench.models.proteinlm import Given, load, open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import digest, read_weights
 from tape_bench.models.proteinlm.convert import convert
@@ -87,6 +89,8 @@ def test_variants_survive(source: RandomWeights, tmp_path: Path, change: dict[st
         ({"num_attention_heads": 3}, "3 heads do not divide"),
         ({"hidden_size": None}, "hidden must be"),
         ({"layer_norm_eps": "small"}, "layernorm_eps must"),
+        ({"num_hidden_layers": True}, "layers must be a whole number"),
+        ({"num_attention_heads": 8.0}, "heads must be a whole number"),
         ({"proteinlm": {}}, "not written by `tape-bench convert`"),
         ({"num_hidden_layers": 5}, r"layer.4.attention.* and is absent"),
         ({"num_hidden_layers": 3}, r"layer.3.attention.* should be absent"),
@@ -98,6 +102,90 @@ def test_a_changed_config_is_refused(folder: Path, change: dict[str, Any], messa
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(CheckpointError, match=message):
         open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"residual_after_norm": "false"}, "residual_after_norm must be true or false"),
+        ({"mlm_head": 1}, "mlm_head must be true or false"),
+        ({"token_types": True}, "token_types must be a whole number"),
+        ({"token_types": -1}, "token_types must be a whole number"),
+    ],
+)
+def test_what_only_we_say_is_no_less_strict(
+    folder: Path, change: dict[str, Any], message: str
+) -> None:
+    path = folder / "config.json"
+    said = json.loads(path.read_text())
+    said["proteinlm"] |= change
+    path.write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(folder)
+
+
+def change_header(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+
+
+def swap_two(header: dict[str, Any]) -> None:
+    one, other = (header[f"bert.encoder.layer.{n}.attention.ln.weight"] for n in (0, 1))
+    one["data_offsets"], other["data_offsets"] = other["data_offsets"], one["data_offsets"]
+
+
+def read_as_bfloat16(header: dict[str, Any]) -> None:
+    for name in header.keys() - {"__metadata__"}:
+        header[name]["dtype"] = "BF16"
+
+
+@pytest.mark.parametrize("fault", ["flipped", "swapped", "precision"])
+def test_weights_that_are_not_what_was_converted_are_refused(folder: Path, fault: str) -> None:
+    assert load(str(folder)).identity.weights_digest
+    path = folder / "model.safetensors"
+    if fault == "flipped":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    else:
+        change_header(path, swap_two if fault == "swapped" else read_as_bfloat16)
+    with pytest.raises(CheckpointError, match="not what was converted"):
+        load(str(folder)).embed(["MKV"])
+    with pytest.raises(CheckpointError, match="not what was converted"):
+        _ = load(str(folder)).identity
+
+
+def test_a_network_that_has_been_trained_on_is_another_model(folder: Path) -> None:
+    model = load(str(folder))
+    model.embed(["MKV"])
+    assert with_evidence(model).rests_on is None
+    model.encoder.double()
+    model.encoder.to(model.dtype)
+    assert with_evidence(model).rests_on is None, "what overflows goes to float32 and back"
+    weights = []
+    for _ in range(2):
+        with torch.no_grad():
+            model.encoder.word.weight[3] += 0.5
+        rests_on = with_evidence(model).rests_on
+        assert rests_on is not None
+        weights.append(rests_on.digest)
+    assert len(set(weights)) == 2
+
+
+def test_a_folder_of_an_older_release_is_read_with_a_note(folder: Path) -> None:
+    assert load(str(folder)).notes == ()
+    path = folder / "config.json"
+    said = json.loads(path.read_text())
+    del said["proteinlm"]["weights_digest"]
+    path.write_text(json.dumps(said))
+    model = load(str(folder))
+    assert model.identity.weights_digest
+    assert "damage to them cannot be seen" in model.notes[0]
 
 
 @pytest.mark.parametrize(

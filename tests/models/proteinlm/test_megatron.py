@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +17,10 @@ import torch
 
 from tape_bench.errors import CheckpointError
 from tape_bench.models.proteinlm import Given, ProteinLMConfig, load, open_checkpoint
-from tape_bench.models.proteinlm.checkpoint import digest, read_weights
+from tape_bench.models.proteinlm.checkpoint import digest, read_weights, remembered_digest
 from tape_bench.models.proteinlm.convert import convert
+from tape_bench.models.proteinlm.mapping import flatten
+from tape_bench.models.proteinlm.megatron import MegatronCheckpoint
 from tape_bench.models.proteinlm.megatron_writer import Sharding
 from tape_bench.models.random import RandomWeights
 
@@ -324,3 +328,76 @@ def test_loading_takes_no_more_memory_than_what_is_kept(tmp_path: Path) -> None:
         torch.save(state, path)
     measured = subprocess.check_output([sys.executable, "-c", MEASURE, str(root)], text=True)
     assert float(measured) < 1.15
+
+
+def damage(path: Path, member: str, where: float = 0.5) -> None:
+    """Flip a bit of a member of a zip archive, in the file itself."""
+    with zipfile.ZipFile(path) as archive:
+        (info,) = (one for one in archive.infolist() if one.filename.endswith(member))
+    with path.open("r+b") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        place = info.header_offset + 30 + name + extra + int(info.file_size * where)
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+def members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    return [f"/{name}" for name in names if name.startswith("data/")]
+
+
+def test_a_flipped_bit_is_seen_whichever_weight_has_it(
+    source: RandomWeights, write: Callable[..., Path]
+) -> None:
+    root = write(source, tensor=2)
+    (path,) = root.glob("*/mp_rank_01/model_optim_rng.pt")
+    whole = path.read_bytes()
+    assert remembered_digest(MegatronCheckpoint(root)) == digest(source)
+    for member in members(path)[::5]:
+        damage(path, member)
+        with pytest.raises(CheckpointError, match=r"damaged: .* is not what was written"):
+            remembered_digest(MegatronCheckpoint(root))
+        path.write_bytes(whole)
+
+
+def test_a_flipped_bit_in_what_describes_the_weights_is_seen_on_opening(
+    source: RandomWeights, write: Callable[..., Path]
+) -> None:
+    root = write(source)
+    (path,) = root.glob("*/mp_rank_00/model_optim_rng.pt")
+    whole = path.read_bytes()
+    for where in np.linspace(0.0, 0.99, 20):
+        damage(path, "/data.pkl", where)
+        with pytest.raises(CheckpointError, match="damaged: Bad CRC-32"):
+            MegatronCheckpoint(root)
+        path.write_bytes(whole)
+
+
+def test_a_file_without_checksums_is_read(
+    source: RandomWeights, write: Callable[..., Path], edit: Callable[..., None]
+) -> None:
+    root = write(source)
+    torch.serialization.set_crc32_options(False)
+    try:
+        edit(root, lambda state: None)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert remembered_digest(MegatronCheckpoint(root)) == digest(source)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    source: RandomWeights, write: Callable[..., Path], edit: Callable[..., None], value: float
+) -> None:
+    root = write(source)
+
+    def spoil(state: dict[str, Any]) -> None:
+        flatten(state["model"])["language_model.transformer.final_layernorm.weight"][3] = value
+
+    edit(root, spoil)
+    with pytest.raises(CheckpointError, match=r"norm\.weight has values that are not finite"):
+        load(str(root)).embed(["MKV"])
