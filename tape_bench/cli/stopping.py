@@ -23,4 +23,6 @@ def exit_code() -> int:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _received.append(number)
+    # Whoever stops a group of processes often reaches each twice; once is enough.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -47,3 +47,21 @@ def test_of_several_processes_one_tells_of_it(monkeypatch, capsys):
         cli.main()
     assert ended.value.code == 143
     assert capsys.readouterr().err == ""
+
+
+def test_the_second_of_two_signals_disturbs_nothing(monkeypatch, capsys):
+    def work(**_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    def echo(text: str, err: bool) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        print(text)
+
+    monkeypatch.setattr(cli.program, "main", work)
+    monkeypatch.setattr(cli.click, "echo", echo)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 143
+    assert capsys.readouterr().out.count("nothing is half-written") == 1

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tape_bench.engine.executors.executor import NOTHING, Computed, Executor, Job
 from tape_bench.errors import PeerLostError, TapeBenchError
 from tape_bench.results.provenance import usable_cores
+from tape_bench.storage import replace
 
 if TYPE_CHECKING:
     from tape_bench.engine.compute import Progress
@@ -79,6 +80,7 @@ class LocalProcesses:
 
         Raises:
             TapeBenchError: what a rank raised, or PeerLostError where one died.
+            StorageError: there is no room for telling ranks what to do.
         """
         # A group without work is not started.
         busy = [wanted for wanted in job.shares if wanted]
@@ -125,7 +127,8 @@ class _Supervised:
         # Private: what is in it is unpickled, and where ranks find each other.
         self._folder = tempfile.TemporaryDirectory(prefix="tape-bench-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
-        (folder / ASSIGNMENT).write_bytes(pickle.dumps(assignment))
+        written = pickle.dumps(assignment)
+        replace(folder / ASSIGNMENT, lambda path: path.write_bytes(written))
         self._ranks = [_start(folder, rank) for rank in range(size)]
         for rank in range(size):
             threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
