@@ -54,9 +54,10 @@ def command(
 ) -> None:
     """Compare the records of run B with those of run A: files, or folders of records.
 
-    Differences are B less A. Intervals are paired by protein, and take in how much the figures
-    vary from seed to seed where there are several; p-values come from swapping the two systems'
-    predictions protein by protein, adjusted for the number of comparisons (Holm).
+    Differences are B less A. Intervals are paired by protein, and take in how much the figures of
+    a trained head vary from seed to seed; with one seed its difference cannot be told from luck.
+    p-values come from swapping the two systems' predictions protein by protein, adjusted for the
+    number of comparisons (Holm). Proteins that belong together are drawn and swapped together.
 
     What pairs up is compared, like with like; what does not is listed with the reason. Trials
     (simulated data, --limit) are left out where there are real runs.
