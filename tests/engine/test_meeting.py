@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -99,3 +100,12 @@ def test_what_waits_inside_torch_can_be_interrupted(monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         interruptibly(never.wait)
     never.set()
+
+
+def test_connections_of_a_single_machine_go_over_its_loopback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "environ", {"NCCL_SOCKET_IFNAME": "eth7"})
+    meeting.listen_to_this_machine_only()
+    addresses = psutil.net_if_addrs()[os.environ["GLOO_SOCKET_IFNAME"]]
+    assert "127.0.0.1" in [address.address for address in addresses]
+    # What the user has said stands.
+    assert os.environ["NCCL_SOCKET_IFNAME"] == "eth7"
