@@ -214,7 +214,7 @@ class TestResuming:
             factor = 1.0
 
             def embed(self, sequences, pool="residues"):
-                if "A" in sequences:
+                if "WWYY" in sequences:
                     raise KeyboardInterrupt
                 return [self.factor * vectors for vectors in super().embed(sequences, pool)]
 
