@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class RunPlan:
     longest: int | None
     run_key: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Where the record belongs."""
         return store.path_of(self.settings.out, self.record())

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def version(package: str) -> str | None:
         return None
 
 
+@cache
 def processor() -> str:
     """Return the processor's name and the number of cores this process may use."""
     name = platform.machine()
@@ -68,7 +70,9 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+@cache
 def _commit() -> tuple[str | None, bool | None]:
+    """Ask git once: what this process has loaded does not change with the checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None, None
