@@ -115,4 +115,7 @@ def _source(path: str) -> Path:
 
 def _counts(path: Path) -> bool:
     text = str(path)
-    return not text.startswith(_NO_FILES) and path.is_file() and not is_installed(text)
+    if text.startswith(_NO_FILES) or not path.name:
+        return False
+    # Asked once a folder: a large library is thousands of files.
+    return not is_installed(str(path.with_name("_"))) and path.is_file()
