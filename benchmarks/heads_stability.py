@@ -30,7 +30,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def measure(task: str, model: str, seeds: str, data: str) -> None:
+def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
     from tape_bench import load_model
     from tape_bench.engine.embed import represent
     from tape_bench.plan import Settings, plan
@@ -39,7 +39,8 @@ def measure(task: str, model: str, seeds: str, data: str) -> None:
 
     embedder = load_model(model)
     card = registry.task(task)
-    planned = plan(card, embedder.identity, Settings(data=data, splits=(card.headline,)))
+    settings = Settings(data=data, splits=(card.headline,), head=head or None)
+    planned = plan(card, embedder.identity, settings)
     examples = planned.examples()
     target = card.targets[0]
     carrying = {name: split for name, split in examples.items() if split.has(target.name)}

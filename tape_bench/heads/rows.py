@@ -61,8 +61,8 @@ class Rows:
         self._known = known
         self._scaling = scaling
         self.hidden = len(scaling.mean)
-        pooled = bool(sequences) and known[sequences[0]].ndim == 1
-        self.lengths = [1] * len(sequences) if pooled else [len(one) for one in sequences]
+        self._pooled = bool(sequences) and known[sequences[0]].ndim == 1
+        self.lengths = [1] * len(sequences) if self._pooled else [len(one) for one in sequences]
         self._groups = list(_groups(self.lengths, apart))
         self.size = 4 * self.hidden * (sum(self.lengths) + apart * (len(sequences) + 1))
         """Bytes of the standardised vectors."""
@@ -89,10 +89,13 @@ class Rows:
 
     def _piece(self, proteins: range) -> Piece:
         lengths = [self.lengths[protein] for protein in proteins]
-        vectors = torch.zeros(
-            (sum(lengths) + self.apart * (len(proteins) + 1), self.hidden), dtype=torch.float32
-        )
-        filled = vectors.numpy()
+        shape = sum(lengths) + self.apart * (len(proteins) + 1), self.hidden
+        filled = np.zeros(shape, np.float32) if self.apart else np.empty(shape, np.float32)
+        if self._pooled:
+            for row, protein in enumerate(proteins):
+                filled[row] = self._known[self.sequences[protein]]
+            self._scaling.into(filled, filled)
+            return Piece(proteins, torch.from_numpy(filled), np.arange(len(proteins)))
         items: list[NDArray[np.int64]] = []
         begin = self.apart
         for protein, length in zip(proteins, lengths, strict=True):
@@ -100,7 +103,7 @@ class Rows:
             self._scaling.into(filled[begin:end], self._known[self.sequences[protein]])
             items.append(np.arange(begin, end))
             begin = end + self.apart
-        return Piece(proteins, vectors, np.concatenate(items))
+        return Piece(proteins, torch.from_numpy(filled), np.concatenate(items))
 
 
 def scaling_of(sequences: Sequence[str], known: Representations) -> Scaling:
