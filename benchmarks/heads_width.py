@@ -46,6 +46,7 @@ from tape_bench.models.embedder import Pool
 
 LETTERS = {letter: number for number, letter in enumerate(workload.RESIDUES)}
 
+
 class Counted(Mapping[str, NDArray[np.float32]]):
     """A shelf of the cache, and how many vectors of it have been read."""
 
