@@ -98,7 +98,9 @@ def splits_of(task: str, data: str) -> dict[str, Split]:
         return {name: chains(card, name, count, seed)
                 for seed, (name, count) in enumerate(counts.items())}  # fmt: skip
     loaded = load_task(card, data=data)
-    return {name: loaded[name] for name in ("train", "valid", card.headline)}
+    step = int(os.environ.get("EVERY", "1"))
+    return {name: loaded[name].take(np.arange(0, len(loaded[name]), step))
+            for name in ("train", "valid", card.headline)}  # fmt: skip
 
 
 def write(cache: Cache, sequences: Sequence[str], pool: Pool) -> None:
@@ -237,8 +239,9 @@ def line(found: dict) -> str:
 @click.command()
 @click.argument("data")
 @click.option("--task", "tasks", multiple=True, default=registry.task_names())
+@click.option("--every", default=1, help="Take one record of so many.")
 @click.option("--hidden", "widths", multiple=True, type=int, default=(1280, 2560))
-def main(data: str, tasks: tuple[str, ...], widths: tuple[int, ...]) -> None:
+def main(data: str, tasks: tuple[str, ...], every: int, widths: tuple[int, ...]) -> None:
     titles = ["task", "channels", "vectors", "GB", "widening, s", "reading, s",
               "fitting, s (clock)", "fitting / widening", "fitting / reading", "passes",
               "memory, GB", "with mapped pages, GB", "penalty", "gradient"]  # fmt: skip
@@ -249,7 +252,12 @@ def main(data: str, tasks: tuple[str, ...], widths: tuple[int, ...]) -> None:
             with tempfile.TemporaryDirectory(prefix="heads_width_") as folder:
                 for step in ("--write", "--measure"):
                     command = [sys.executable, __file__, step, task, str(hidden), data, folder]
-                    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+                    done = subprocess.run(
+                        command,
+                        capture_output=True,
+                        text=True,
+                        env=os.environ | {"EVERY": str(every)},
+                    )
                     if done.returncode:
                         raise SystemExit(done.stderr)
             click.echo(line(json.loads(done.stdout.splitlines()[-1])))

@@ -21,6 +21,9 @@ from tape_bench.heads.scaling import Scaling
 PIECE = 2048
 """Rows a piece has, unless a single protein is longer."""
 
+RESIDUES = 512
+"""Rows of a piece of residues, which go through the processor's cache at each evaluation."""
+
 MEMORY_LIMIT = 1 << 30
 """Bytes of standardised vectors that are kept; more are read again each time."""
 
@@ -63,7 +66,9 @@ class Rows:
         self.hidden = len(scaling.mean)
         self._pooled = bool(sequences) and known[sequences[0]].ndim == 1
         self.lengths = [1] * len(sequences) if self._pooled else [len(one) for one in sequences]
-        self._groups = list(_groups(self.lengths, apart))
+        self._groups = list(
+            _groups(self.lengths, apart, PIECE if self._pooled else min(PIECE, RESIDUES))
+        )
         self.size = 4 * self.hidden * (sum(self.lengths) + apart * (len(sequences) + 1))
         """Bytes of the standardised vectors."""
         self._kept: list[Piece] | None = [] if self.size <= MEMORY_LIMIT else None
@@ -123,10 +128,10 @@ def scaling_of(sequences: Sequence[str], known: Representations) -> Scaling:
     return scaling
 
 
-def _groups(lengths: Sequence[int], apart: int) -> Iterator[range]:
+def _groups(lengths: Sequence[int], apart: int, most: int) -> Iterator[range]:
     first, rows = 0, 0
     for protein, length in enumerate(lengths):
-        if rows and rows + length > PIECE:
+        if rows and rows + length > most:
             yield range(first, protein)
             first, rows = protein, 0
         rows += length + apart

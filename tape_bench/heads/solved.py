@@ -39,8 +39,9 @@ a sample it takes five or so."""
 SAMPLE_BYTES = 1 << 29
 """Of the standardised vectors of that sample."""
 
-SAMPLE_TOLERANCE = 10
-"""How many times farther from the optimum one may stop on the sample."""
+STREAMED_TOLERANCE = 4
+"""How many times farther from the optimum one may stop where each evaluation reads the vectors
+from the disk, and on that sample; the record says so."""
 
 LIKELY = 3
 """Penalties that are solved on all vectors: the best of the sample's on valid, and weaker ones,
@@ -144,13 +145,17 @@ class SoftmaxLearner:
         spectrum = Spectrum.of((piece.vectors for piece in rows.some(wanted)), rows.hidden)
         config, near = self.config, None
         if not rows.kept:
-            near = self._on_a_sample(train, rows, labels, spectrum)
+            assert config.tolerance is not None
+            config = replace(config, tolerance=STREAMED_TOLERANCE * config.tolerance)
+            near = self._on_a_sample(config, train, rows, labels, spectrum)
             best = int(judged.losses(near.weights, near.bias).argmin())
             likely = slice(best, best + LIKELY)
             config = replace(config, penalties=config.penalties[likely])
             near = replace(near, weights=near.weights[likely], bias=near.bias[likely])
         found = _along(config, self._loss(rows, labels), judged, spectrum, near, progress)
         self._weights, self._bias = found.weights, found.bias
+        if near is not None:
+            found.selected["tolerance"] = config.tolerance
         return found.selected, []
 
     def predict(self, split: Split) -> NDArray[np.float32]:
@@ -163,15 +168,18 @@ class SoftmaxLearner:
         return found
 
     def _on_a_sample(
-        self, train: Split, rows: Rows, labels: list[NDArray[np.int64]], spectrum: Spectrum
+        self,
+        config: SolveConfig,
+        train: Split,
+        rows: Rows,
+        labels: list[NDArray[np.int64]],
+        spectrum: Spectrum,
     ) -> Solution:
         """Solve on evenly spaced proteins that fit in memory, for all penalties."""
         step = -(-rows.size // SAMPLE_BYTES)
         taken = self._rows(train.take(np.arange(0, len(train), step)))
-        assert self.config.tolerance is not None
-        loose = replace(self.config, tolerance=SAMPLE_TOLERANCE * self.config.tolerance)
         loss = self._loss(taken, labels[::step])
-        return _solve(loose, loss, loose.penalties, spectrum)
+        return _solve(config, loss, config.penalties, spectrum)
 
     def _rows(self, split: Split) -> Rows:
         return Rows(split.sequences, self.known, self._scaling, apart=self.config.window // 2)
