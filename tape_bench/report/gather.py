@@ -11,7 +11,6 @@ from tape_bench.cards import Kind
 from tape_bench.errors import RecordError
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
-from tape_bench.scoring import archive
 from tape_bench.scoring.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -55,6 +54,9 @@ class Filed:
                 where=str(path),
                 fix="run the task again with --rerun",
             )
+        # Only who reads predictions needs it.
+        from tape_bench.scoring import archive
+
         found = archive.load(path, cast(Kind, self.record.task.kind))
         return {place: list(archive.seeds_in_order(by_seed)) for place, by_seed in found.items()}
 
