@@ -73,7 +73,7 @@ def test_the_page_from_python_runs_from_top_to_bottom(tmp_path: Path, monkeypatc
 
     # It would run as well if it did nothing: what it says of its session is so.
     frame = session["frame"]
-    assert set(frame.model) == {"onehot", "composition"}
+    assert set(frame.model) == {"onehot", "positional"}
     assert set(frame.task) == {"stability", "fluorescence"}
     assert {row.split for row in frame.itertuples() if row.headline} == {"test"}
     assert len(session["worst"]) == 5
