@@ -83,11 +83,11 @@ def command(
         tape-bench check results/ --against reference/ --update
     """  # fmt: skip
     from tape_bench.report import gate, gate_reports, tolerance
-    from tape_bench.report.gather import Gathered, gather
+    from tape_bench.report.gather import Records, gather
 
     allowed = tolerance.parse(tolerances)
     found, reference = (
-        gather((place,)) if place.exists() else Gathered((), ()) for place in (new, against)
+        gather((place,)) if place.exists() else Records() for place in (new, against)
     )
     if update:
         from tape_bench.report.reference import update as renew

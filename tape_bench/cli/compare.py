@@ -13,6 +13,7 @@ from tape_bench.cli.options import json_option, option
 
 if TYPE_CHECKING:
     from tape_bench.report.compare import Change
+    from tape_bench.report.verbs import Comparison
 
 
 @click.command(name="compare")
@@ -68,40 +69,26 @@ def command(
         tape-bench compare old/ new/ --every-metric
         tape-bench compare results/onehot results/mine --data official --seeds 0,1,2
     """  # fmt: skip
-    from tape_bench.errors import RecordError
-    from tape_bench.report import choosing, compare, gather, pairing
+    from tape_bench.report import verbs
+    from tape_bench.report.compare import in_words
 
-    sides = [gather.gather((place,)) for place in (a, b)]
-    for warning in (line for side in sides for line in gather.warnings(side)):
-        click.echo(f"note: {warning}", err=True)
-    wanted = _numbers(seeds)
-    paired = pairing.match(
-        *(
-            choosing.chosen(
-                [f for f in side.filed if f.record.status == "complete"],
-                data=data,
-                seeds=wanted,
-                latest=latest,
-            )
-            for side in sides
-        )
+    found = verbs.compare(
+        a,
+        b,
+        every_metric=every_metric,
+        anyway=anyway,
+        data=data,
+        seeds=_numbers(seeds),
+        latest=latest,
+        draws=draws,
     )
-    pairs, aside = pairing.to_compare(paired, anyway=anyway, trials=data is not None)
-    if not pairs:
-        raise RecordError(
-            "\n  ".join(["no records of the two sides pair up", *aside]),
-            where=f"{a} and {b}",
-            fix="`tape-bench run` both models on the same tasks, or choose with --data, --seeds "
-            "and --latest",
-        )
-    changes = compare.compare(pairs, every_metric=every_metric, anyway=anyway, draws=draws)
     if as_json:
-        shown = [dataclasses.asdict(c) | {"in_words": compare.in_words(c)} for c in changes]
+        shown = [dataclasses.asdict(c) | {"in_words": in_words(c)} for c in found.changes]
         click.echo(json.dumps(shown, indent=1))
-        for line in aside:
+        for line in found.notes:
             click.echo(f"note: {line}", err=True)
     else:
-        _print(changes, aside, (a, b))
+        _print(found, (a, b))
 
 
 def _numbers(seeds: str | None) -> tuple[int, ...] | None:
@@ -115,7 +102,7 @@ def _numbers(seeds: str | None) -> tuple[int, ...] | None:
         ) from None
 
 
-def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -> None:
+def _print(found: Comparison, places: tuple[Path, Path]) -> None:
     from tape_bench.report.compare import in_words
     from tape_bench.report.layout import Field, console, listing, say
     from tape_bench.report.wording import DASH, number, plain
@@ -127,7 +114,7 @@ def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -
         a, b = change.model_a, change.model_b
         return a if a == b else f"{a} → {b}"
 
-    out = console()
+    out, changes = console(), found.changes
     several = len({models(change) for change in changes}) > 1
     sides = places if several else (changes[0].model_a, changes[0].model_b)
     for side, name in zip("AB", sides, strict=True):
@@ -159,5 +146,5 @@ def _print(changes: list[Change], aside: list[str], places: tuple[Path, Path]) -
         say(out, plain(f"{change.task}{whose}, {change.label}: {in_words(change)}"))
         for doubt in change.doubts:
             say(out, f"  NOT COMPARABLE, compared as asked: {plain(doubt)}", "bold red")
-    for line in aside:
+    for line in found.notes:
         say(out, f"note: {plain(line)}", "yellow")

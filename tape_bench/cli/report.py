@@ -14,7 +14,7 @@ from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from tape_bench.report.formats.page import Picture
-    from tape_bench.report.gather import Gathered
+    from tape_bench.report.gather import Records
     from tape_bench.report.table import Leaderboard
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json", "html")
@@ -59,19 +59,13 @@ def command(
         tape-bench report --bibtex > citations.bib
     """  # fmt: skip
     from tape_bench import registry
-    from tape_bench.report import citations, formats, gather, leaderboard
+    from tape_bench.report import citations, formats, verbs
+    from tape_bench.report.gather import gather
 
     asked = records or (places.results(),)
     # A new user has no results/ yet: that is no fault of a path they gave.
-    found = gather.gather(asked if records else [place for place in asked if place.exists()])
-    cards = {name: registry.task(name) for name in registry.task_names()}
-    board = leaderboard.build(
-        found.records,
-        registry.baselines(),
-        cards,
-        warnings=[*gather.warnings(found), *_nothing_of_yours(found, asked)],
-        files=gather.files(found),
-    )
+    found = gather(asked if records else [place for place in asked if place.exists()])
+    board = verbs.leaderboard(found, notes=_nothing_of_yours(found, asked))
     if bibtex:
         _write(citations.bibtex(board.citations, registry.citations()), output)
         return
@@ -91,7 +85,7 @@ def command(
         _write(formats.render(board, chosen), output)
 
 
-def _nothing_of_yours(found: Gathered, asked: Sequence[Path]) -> list[str]:
+def _nothing_of_yours(found: Records, asked: Sequence[Path]) -> list[str]:
     if found.filed:
         return []
     where = ", ".join(str(place) for place in asked)

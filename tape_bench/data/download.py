@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -13,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from filelock import FileLock, Timeout
 
 from tape_bench import places
 from tape_bench.cards import TaskCard
@@ -109,22 +109,11 @@ def _present(card: TaskCard, target: Path) -> Fetched:
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Keep other processes from fetching the same task into the same root."""
+    lock = FileLock(work / ".lock", timeout=0)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        handle = os.open(work, os.O_RDONLY)
-    except OSError as error:
-        raise storage_error(error, work) from error
-    try:
-        _lock(handle, work)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, work: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        lock.acquire()
+    except Timeout as error:
         raise DownloadError(
             "another process is fetching these data just now",
             where=str(work),
@@ -132,6 +121,12 @@ def _lock(handle: int, work: Path) -> None:
         ) from error
     except OSError as error:
         raise storage_error(error, work) from error
+    try:
+        yield
+    finally:
+        # While it is still held: filelock takes no lock on a file that has gone.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _origins(card: TaskCard, mirrors: Iterable[str]) -> Iterator[_Origin]:

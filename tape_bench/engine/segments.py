@@ -10,6 +10,7 @@ file system too, without locks.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 import zlib
@@ -22,11 +23,6 @@ from numpy.typing import NDArray
 
 from tape_bench.engine.stored import KINDS, Stored, width_of
 from tape_bench.storage import replace, storage_error
-
-try:
-    import fcntl
-except ImportError:  # Windows, which does not let an open file be removed anyway
-    fcntl = None  # type: ignore[assignment]
 
 INDEX = np.dtype(
     [
@@ -238,9 +234,11 @@ def _seals(records: NDArray[Any]) -> NDArray[np.uint32]:
 
 
 def _try_lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed, unless another process has."""
-    if fcntl is None:
-        return True
+    """Lock a file until it is closed, unless another process has.
+
+    It is the index file itself that is locked, so that no lock is left beside it, and the system
+    lets go of it when the writer dies: filelock would need a file of its own.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

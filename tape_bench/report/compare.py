@@ -9,7 +9,7 @@ from typing import cast
 
 from tape_bench.cards import Kind
 from tape_bench.errors import NotComparableError, RecordError
-from tape_bench.report.kept import Kept, predictions
+from tape_bench.report.gather import Kept
 from tape_bench.report.pairing import Pair, why_not_comparable
 from tape_bench.report.seeds import BySeed, luck, untold, widened
 from tape_bench.results.record import MetricRecord, RunRecord
@@ -135,7 +135,7 @@ def figure(pair: Pair, metric: str, split: str) -> Change:
 def kept_of(pair: Pair) -> tuple[Kept, Kept] | str:
     """Read the predictions of both records, or say why that cannot be."""
     try:
-        return predictions(pair.a), predictions(pair.b)
+        return pair.a.predictions(), pair.b.predictions()
     except RecordError as error:
         return error.what
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from tape_bench.report.compare import Change, figure, kept_of, measured
-from tape_bench.report.gather import Filed, Gathered
+from tape_bench.report.gather import Filed, Records
 from tape_bench.report.pairing import Pair, pair
 from tape_bench.report.tolerance import Tolerances
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Exit(IntEnum):
@@ -59,10 +63,16 @@ class Verdict:
                 return outcome
         return Exit.FINE
 
+    def to_frame(self) -> DataFrame:
+        """Return one row for each figure checked."""
+        from tape_bench.report import frames
+
+        return frames.of_findings(self.findings)
+
 
 def check(
-    new: Gathered,
-    reference: Gathered,
+    new: Records,
+    reference: Records,
     tolerances: Tolerances,
     *,
     paired: bool = False,

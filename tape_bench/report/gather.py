@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast, overload
 
+from tape_bench.cards import Kind
 from tape_bench.errors import RecordError
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
+from tape_bench.scoring.predictions import Predictions
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Kept = dict[tuple[str, str], list[Predictions]]
+"""(target, split) -> predictions, one for each seed."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +32,81 @@ class Filed:
         """Whether the record is as the run wrote it."""
         return self.record.digest == store.digest(self.record)
 
+    def predictions(self) -> Kept:
+        """Read the predictions beside the record: (target, split) -> one for each seed.
 
-@dataclass(frozen=True)
-class Gathered:
+        Raises:
+            RecordError: there are none, they are cut short, or they are not those of the record.
+        """
+        told = self.record.predictions
+        if told is None:
+            raise RecordError("the record has no predictions", where=str(self.path))
+        path = self.path.parent / told.file
+        if not path.is_file():
+            raise RecordError(
+                "the predictions are not beside the record",
+                where=str(path),
+                fix="copy them there, or run the task again",
+            )
+        if store.file_digest(path) != told.digest:
+            raise RecordError(
+                "these are not the predictions of the record: the digest does not match",
+                where=str(path),
+                fix="run the task again with --rerun",
+            )
+        # Only who reads predictions needs it.
+        from tape_bench.scoring import archive
+
+        found = archive.load(path, cast(Kind, self.record.task.kind))
+        return {place: list(archive.seeds_in_order(by_seed)) for place, by_seed in found.items()}
+
+
+@dataclass(frozen=True, repr=False)
+class Records(Sequence[Filed]):
     """Every record found, and every file that should have been one."""
 
-    filed: tuple[Filed, ...]
-    faults: tuple[RecordError, ...]
+    filed: tuple[Filed, ...] = ()
+    faults: tuple[RecordError, ...] = ()
+    places: tuple[Path, ...] = ()
+    """Where they were looked for."""
 
     @property
     def records(self) -> list[RunRecord]:
         """The records alone."""
         return [filed.record for filed in self.filed]
 
+    def to_frame(self) -> DataFrame:
+        """Return one row for each metric on each split of each record; docs/python.md has more.
 
-def gather(places: Sequence[Path]) -> Gathered:
+        A record without metrics, as of a run that failed, has one row without a metric.
+        """
+        from tape_bench.report import frames
+
+        return frames.of_records(self)
+
+    @overload
+    def __getitem__(self, index: int) -> Filed: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> Filed | Records:
+        if isinstance(index, slice):
+            return Records(self.filed[index], places=self.places)
+        return self.filed[index]
+
+    def __iter__(self) -> Iterator[Filed]:
+        return iter(self.filed)
+
+    def __len__(self) -> int:
+        return len(self.filed)
+
+    def __repr__(self) -> str:
+        where = ", ".join(map(str, self.places))
+        said = [f"{len(self)} from {where}" if where else str(len(self))]
+        said += [f"{len(self.faults)} unreadable"] if self.faults else []
+        return f"<Records: {', '.join(said)}>"
+
+
+def gather(places: Sequence[Path]) -> Records:
     """Read records from files and from folders, each file once.
 
     Raises:
@@ -49,24 +118,23 @@ def gather(places: Sequence[Path]) -> Gathered:
             filed.append(Filed(path, store.read(path)))
         except RecordError as fault:
             faults.append(fault)
-    return Gathered(tuple(filed), tuple(faults))
+    return Records(tuple(filed), tuple(faults), tuple(places))
 
 
-def warnings(gathered: Gathered) -> list[str]:
+def warnings(gathered: Records) -> list[str]:
     """Say in one line each which files could not be read."""
     return [f"left out {fault.where}: {fault.what}" for fault in gathered.faults]
 
 
-def files(gathered: Gathered) -> dict[str, str]:
+def files(gathered: Iterable[Filed]) -> dict[str, str]:
     """Return the digest of each record -> the file it stands in, as short as can be from here."""
+    return {one.record.digest: shown(one.path) for one in gathered if one.record.digest}
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as can be from here."""
     here = Path.cwd()
-    return {
-        filed.record.digest: str(
-            filed.path.relative_to(here) if filed.path.is_relative_to(here) else filed.path
-        )
-        for filed in gathered.filed
-        if filed.record.digest
-    }
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _files(place: Path) -> list[Path]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tape_bench.errors import RecordError, UsageError
 from tape_bench.report import runs
-from tape_bench.report.gather import Filed, Gathered
+from tape_bench.report.gather import Filed, Records
 from tape_bench.report.pairing import pair
 from tape_bench.results import store
 from tape_bench.storage import replace
 
 
-def update(new: Gathered, reference: Gathered, place: Path) -> list[Path]:
+def update(new: Records, reference: Records, place: Path) -> list[Path]:
     """Put new records, and their predictions, in the place of the reference records.
 
     Args:

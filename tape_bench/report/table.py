@@ -6,7 +6,10 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 State = Literal["scored", "undefined", "failed", "unfinished", "absent"]
 Mark = Literal["best", "second"]
@@ -142,6 +145,18 @@ class Leaderboard:
     """What a reader must know of the whole table: records left out, mixed data."""
     citations: tuple[str, ...] = ()
     """BibTeX keys of the data sets and baselines that appear."""
+
+    def to_frame(self) -> DataFrame:
+        """Return one row for each figure, with the columns of the CSV format."""
+        from tape_bench.report import frames
+
+        return frames.of_leaderboard(self)
+
+    def _repr_html_(self) -> str:
+        """Show the tables in a notebook."""
+        from tape_bench.report.formats import page
+
+        return page.notebook(self)
 
     @property
     def cells(self) -> Iterator[Cell]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tape_bench.cards import TaskCard
 from tape_bench.data.download import PARTIAL, fetch
@@ -367,6 +368,16 @@ def test_a_root_that_cannot_be_written_is_an_error_of_ours(
     mirror = server.address if form == "network" else str(tarball.parent)
     with pytest.raises(StorageError, match="cannot write here"):
         fetch(card, [mirror], tmp_path / "file" / "root")
+
+
+def test_what_another_process_is_fetching_is_left_to_it(
+    tarball: Path, card: TaskCard, tmp_path: Path
+) -> None:
+    work = tmp_path / "fetched" / PARTIAL / "toy"
+    work.mkdir(parents=True)
+    with FileLock(work / ".lock"), pytest.raises(DownloadError, match="another process"):
+        fetch(card, [str(tarball)], tmp_path / "fetched")
+    assert fetch(card, [str(tarball)], tmp_path / "fetched").folder.is_dir()
 
 
 def test_two_at_once_do_not_write_into_one_another(

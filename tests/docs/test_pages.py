@@ -6,13 +6,16 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from tape_bench.cli import program
+from tape_bench.report import frames
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / "docs" / "python.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -59,3 +62,26 @@ def test_every_command_on_a_page_is_one(page: str, typed: str, tmp_path: Path, m
 def test_every_python_snippet_of_readme_runs(snippet: str, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
+
+
+def test_the_page_from_python_runs_from_top_to_bottom(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAPE_BENCH_OUT")
+    session: dict[str, Any] = {"__name__": "session"}
+    for snippet in blocks(PYTHON, "python"):
+        exec(compile(snippet, "snippet", "exec"), session)
+
+    # It would run as well if it did nothing: what it says of its session is so.
+    frame = session["frame"]
+    assert set(frame.model) == {"onehot", "positional"}
+    assert set(frame.task) == {"stability", "fluorescence"}
+    assert {row.split for row in frame.itertuples() if row.headline} == {"test"}
+    assert len(session["worst"]) == 5
+    assert {change.task for change in session["found"].changes} == {"stability", "fluorescence"}
+    assert "did you mean stability" in capsys.readouterr().out
+
+
+def test_the_page_from_python_lists_the_columns_of_records():
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", PYTHON.read_text("utf-8"), re.M)
+    assert dict(listed) == frames.RECORDS
+    assert [name for name, _ in listed] == list(frames.RECORDS)

@@ -126,6 +126,25 @@ def test_html_shows_names_and_runs_none_of_them(board):
     assert not reader._open
 
 
+def test_what_stands_in_a_notebook_is_text_and_closes_what_it_opens(board):
+    reader = Reader()
+    reader.feed(page.notebook(board))
+    reader.close()
+
+    assert not reader._open
+    assert {"script", "button", "a"}.isdisjoint(reader.tags)
+    assert "<script>alert(1)</script>" in reader.text
+    assert {"\x1b", "\u202e"}.isdisjoint(reader.text)
+    # Several may stand in one notebook: what is there once only cannot be.
+    assert "id" not in dict(reader.attributes)
+
+
+def test_no_value_is_read_as_a_template(make, cards):
+    board = leaderboard.build([make(model="{{ 7 * 7 }}{% raw %}")], [], cards)
+
+    assert "{{ 7 * 7 }}{% raw %}" in formats.render(board, "html")
+
+
 def test_html_is_self_contained(board):
     reader = Reader()
     reader.feed(page.render(board, [page.Picture("a picture", b"<svg/>", b"<svg/>")]))

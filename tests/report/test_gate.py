@@ -7,7 +7,7 @@ import pytest
 
 from tape_bench.report import gate, gate_reports
 from tape_bench.report.gate import Exit
-from tape_bench.report.gather import Gathered, gather
+from tape_bench.report.gather import Records, gather
 from tape_bench.report.tolerance import Tolerances, parse
 from tape_bench.results import store
 
@@ -19,7 +19,7 @@ def folder(tmp_path):
     def fill(name, *records):
         for record in records:
             store.write(store.path_of(tmp_path / name, record), record)
-        return gather([tmp_path / name]) if records else Gathered((), ())
+        return gather([tmp_path / name]) if records else Records()
 
     return fill
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 import pytest
 
 from tape_bench.errors import RecordError, UsageError
-from tape_bench.report.gather import Gathered, gather
-from tape_bench.report.kept import predictions
+from tape_bench.report.gather import Records, gather
 from tape_bench.report.reference import update
 from tape_bench.results import store
 
-NOTHING = Gathered((), ())
+NOTHING = Records()
 
 
 def test_new_records_come_with_their_predictions(tmp_path, write_run, measured):
@@ -18,7 +17,7 @@ def test_new_records_come_with_their_predictions(tmp_path, write_run, measured):
 
     (filed,) = gather([tmp_path / "reference"]).filed
     assert filed.path == path.resolve()
-    assert predictions(filed)["stability_score", "test"][0].ids[0] == "variant0"
+    assert filed.predictions()["stability_score", "test"][0].ids[0] == "variant0"
 
 
 def test_replaced_records_go_and_others_stay(tmp_path, write_run, measured, make):

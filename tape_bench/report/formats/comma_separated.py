@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 
 from tape_bench.report import wording
 from tape_bench.report.table import Cell, Column, Leaderboard, Row
@@ -27,15 +28,18 @@ def render(leaderboard: Leaderboard) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
+    for line in lines(leaderboard):
+        writer.writerow([harmless(one) if isinstance(one, str) else one for one in line])
+    return out.getvalue()
+
+
+def lines(leaderboard: Leaderboard) -> Iterator[list[object]]:
+    """Yield the values of each line, in the order of the header."""
     for section in leaderboard.sections:
         for row in section.rows:
             for column, cell in zip(section.columns, row.cells, strict=True):
                 if cell.state != "absent":
-                    values = _line(row, column, cell)
-                    writer.writerow(
-                        [harmless(one) if isinstance(one, str) else one for one in values]
-                    )
-    return out.getvalue()
+                    yield _line(row, column, cell)
 
 
 def _line(row: Row, column: Column, cell: Cell) -> list[object]:

@@ -12,7 +12,6 @@ import numpy as np
 from tape_bench import registry
 from tape_bench.cards import Kind, TaskCard
 from tape_bench.errors import UsageError, unknown_name
-from tape_bench.report import kept
 from tape_bench.report.gather import Filed
 from tape_bench.report.plots.style import Plot
 from tape_bench.report.table import Leaderboard, Row
@@ -114,7 +113,7 @@ def of_record(
     if not chosen:
         return []
     target = task.primary.split(".", 1)[0]
-    seeds = kept.predictions(filed).get((target, task.headline))
+    seeds = filed.predictions().get((target, task.headline))
     if not seeds:
         return []
     card = registry.task(task.id) if task.id in registry.task_names() else None
