@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     shell_complete=completion.protocols,
     default="probe",
     show_default=True,
-    help="How a head gets from representations to predictions.",
+    help="How one gets from the model to predictions.",
 )
 @data_option
 @option(
@@ -109,6 +109,7 @@ def command(
     model: str,
     tasks: tuple[str, ...],
     seeds: str | None,
+    head: str | None,
     rerun: bool,
     dry_run: bool,
     as_json: bool,
@@ -130,13 +131,13 @@ def command(
     """  # fmt: skip
     from tape_bench.cli.output import aside
     from tape_bench.engine.executors.session import assemble
-    from tape_bench.evaluate import run_tasks
+    from tape_bench.evaluate import check_protocol, run_tasks
     from tape_bench.plan import Settings, cards_of
 
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
-        | {"seeds": None if seeds is None else _seeds(seeds)}
+        | {"head": head, "seeds": None if seeds is None else _seeds(seeds)}
     )
     model_options = {
         name: value
@@ -151,6 +152,7 @@ def command(
     if leads:
         tell_notes(session.model)
     if dry_run:
+        check_protocol(session, settings)
         if leads:
             _print_plans(session.identity, cards, settings, as_json)
         return
