@@ -164,7 +164,7 @@ def command(
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:
-        _print_outcomes(outcomes, settings, as_json, quiet)
+        _print_outcomes(outcomes, cards, settings, as_json, quiet)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -216,7 +216,11 @@ def _describe(planned: RunPlan, complete: bool) -> str:
 
 
 def _print_outcomes(
-    outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
+    outcomes: Sequence[Outcome],
+    cards: Sequence[TaskCard],
+    settings: Settings,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     import json
 
@@ -230,9 +234,10 @@ def _print_outcomes(
         from tape_bench.cli.output import table_console
         from tape_bench.report import leaderboard, render
 
-        cards = {record.task.id: registry.task(record.task.id) for record in records}
+        given = {card.name: card for card in cards}
+        known = {r.task.id: given.get(r.task.id) or registry.task(r.task.id) for r in records}
         console = table_console()
-        render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
+        render.terminal(leaderboard.build(records, registry.baselines(), known), console)
         what = "trial records" if settings.is_trial else "records"
         console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:
