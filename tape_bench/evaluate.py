@@ -115,7 +115,7 @@ def run_tasks(
     watch = watch or Watch()
     identity = session.identity
     check_protocol(session, settings)
-    cards = cards_of(tasks or tasks_for(identity))
+    cards = cards_of(tasks or tasks_for(identity, settings))
     absent = _without_data(cards, settings)
     store.check_writable(settings.out)
     decided = [
@@ -265,9 +265,10 @@ def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
     examples = planned.examples()
     read = time.perf_counter()
     found = planned.steps.run(planned.assignment(examples), library, watch)
-    for (target, split), by_seed in found.predictions.items():
+    for (_, split), by_seed in found.predictions.items():
+        assert set(by_seed) == set(planned.seeds), "every seed, and no other"
         for predictions in by_seed.values():
-            assert set(predictions.ids) == set(examples[split].ids), f"{target}: every example"
+            assert set(predictions.ids) == set(examples[split].ids), "every example, and no other"
     scoring = time.perf_counter()
     metrics = metric_records(planned, found.predictions, found.absent, watch)
     path = planned.path

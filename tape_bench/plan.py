@@ -259,12 +259,14 @@ def _clusters(data: TaskData) -> dict[str, str]:
     }
 
 
-def tasks_for(identity: Identity) -> list[str]:
-    """Return the built-in tasks a model can serve."""
+def tasks_for(identity: Identity, settings: Settings) -> list[str]:
+    """Return the built-in tasks that a model can serve and the protocol can score."""
+    kinds = protocols.load_protocol(settings.protocol, settings.options).kinds
     return [
         name
         for name in registry.task_names()
-        if identity.kinds is None or registry.task(name).kind in identity.kinds
+        for kind in [registry.task(name).kind]
+        if kind in kinds and (identity.kinds is None or kind in identity.kinds)
     ]
 
 

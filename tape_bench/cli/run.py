@@ -190,7 +190,7 @@ def _print_plans(
     from tape_bench.evaluate import complete_record
     from tape_bench.plan import plan, tasks_for
 
-    plans = [plan(task, identity, settings) for task in cards or tasks_for(identity)]
+    plans = [plan(task, identity, settings) for task in cards or tasks_for(identity, settings)]
     if as_json:
         shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
         click.echo(json.dumps(shown, indent=1))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
-from tape_bench.cards import Role, TaskCard
+from tape_bench.cards import Kind, Role, TaskCard
 from tape_bench.data.examples import Split
 from tape_bench.errors import UsageError
 from tape_bench.models.embedder import Identity
@@ -105,7 +105,11 @@ class EvaluationProtocol(Protocol):
 
     @property
     def roles(self) -> Sequence[Role]:
-        """Which splits it reads. One that reads no train split has no use for a card's."""
+        """Which splits it reads; a card without those of another role is as good."""
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Which kinds of task it can score."""
 
     def plan(self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None) -> Plan:
         """Decide everything that can change a figure.
@@ -138,11 +142,16 @@ def check_model(name: str, protocol: EvaluationProtocol, model: object, identity
 
 
 def check_card(name: str, protocol: EvaluationProtocol, card: TaskCard) -> None:
-    """Refuse a card without a split that a protocol reads.
+    """Refuse a card of a kind that a protocol cannot score, or without a split that it reads.
 
     Raises:
-        UsageError: names the protocol, and the split.
+        UsageError: names the protocol, and the kind or the split.
     """
+    if card.kind not in protocol.kinds:
+        raise UsageError(
+            f"the protocol {name} cannot score {card.name}",
+            fix=f"it scores tasks of kind {', '.join(protocol.kinds)} only",
+        )
     there = {split.role for split in card.splits.values()}
     for role in protocol.roles:
         if role not in there:

@@ -221,6 +221,16 @@ def test_a_card_without_a_split_that_is_read_says_which_protocol_needs_it(
         read_task(card).split_of("train")
 
 
+def test_only_tasks_of_a_kind_that_the_protocol_scores_are_run(likelihood: None, tmp_path: Path):
+    asked: dict[str, Any] = {"protocol": "likelihood", "data": "sample", "limit": 20}
+    records = evaluate(PrefersAlanine(), **asked, out=tmp_path)
+    assert [record.task.id for record in records] == ["fluorescence", "stability"]
+    # It leaves the training split alone, though the data have one.
+    assert set(records[1].task.data.splits) == {"test"}
+    with pytest.raises(TasksFailedError, match="likelihood cannot score contact"):
+        evaluate(PrefersAlanine(), "contact", **asked, out=tmp_path)
+
+
 def test_files_of_splits_that_are_not_read_may_be_absent(card: Path, data: Path):
     whole = replace_splits(read_task(card), train=("train", 8), test=("test", 4))
     assert set(load_task(whole, data, roles=("test",))) == {"test"}

@@ -10,11 +10,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 from pydantic import JsonValue
 
-from tape_bench.cards import Role, TaskCard
+from tape_bench.cards import Kind, Role, TaskCard
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.heads.catalogue import HEADS, HeadEntry
 from tape_bench.models.embedder import Embedder, Identity, Pool
@@ -40,6 +40,7 @@ class Probe:
 
     requires: ClassVar[Sequence[type[object]]] = (Embedder,)
     roles: ClassVar[Sequence[Role]] = ("train", "valid", "test")
+    kinds: ClassVar[Sequence[Kind]] = get_args(Kind)
 
     def plan(self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None) -> ProbePlan:
         """Decide the head, the pooling and the seeds of a task for a model.
