@@ -92,14 +92,15 @@ class Settings:
             UsageError: an unknown setting, or a value that makes no sense.
         """
         kept = {name: value for name, value in given.items() if value is not None}
-        protocol = keywords.checked({"protocol": kept.get("protocol", cls.protocol)}, cls)
-        own = protocols.option_names(protocol["protocol"])
-        names = [one.name for one in fields(cls) if one.name != "options"] + list(own)
+        protocol = kept.get("protocol", cls.protocol)
+        keywords.checked({"protocol": protocol}, cls)
+        own = protocols.option_names(protocol)
+        names = [*own, *(one.name for one in fields(cls) if one.name != "options")]
         for name in kept:
             if name not in names:
                 raise unknown_name("setting", name, names)
-        options = {name: kept.pop(name) for name in own if name in kept}
-        options = protocols.checked_options(protocol["protocol"], options)
+        of_protocol = {name: kept.pop(name) for name in own if name in kept}
+        options = protocols.checked_options(protocol, of_protocol)
         settings = cls(**keywords.checked(kept, cls), options=options)
         if "out" not in kept and settings.is_trial:
             settings = replace(settings, out=places.trials())
