@@ -34,7 +34,7 @@ def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
     from tape_bench import load_model
     from tape_bench.engine.embed import represent
     from tape_bench.plan import Settings, plan
-    from tape_bench.protocols import probe
+    from tape_bench.protocols.probe.train import train
     from tape_bench.scoring.metrics import score
 
     embedder = load_model(model)
@@ -49,7 +49,7 @@ def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
     with represent(embedder, sequences, planned.steps.pool) as known:
         for seed in map(int, seeds.split(",")):
             begun = time.process_time()
-            trained = probe.train(planned.steps, target, carrying, known, seed)
+            trained = train(planned.steps, target, carrying, known, seed)
             value = score(definition, trained.predictions[card.headline]).value
             click.echo(f"{value!r} {time.process_time() - begun}")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tape_bench import memo, places
+from tape_bench import memo, places, protocols
 from tape_bench.cards import TaskCard
 from tape_bench.data import sources
 from tape_bench.data.opening import SAMPLE
@@ -31,13 +31,14 @@ from tape_bench.errors import (
 from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import agree
 from tape_bench.plan import RunPlan, Settings, cards_of, plan, tasks_for
+from tape_bench.protocols.interface import check_model
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
 from tape_bench.storage import replace
 from tape_bench.watch import Watch
 
 if TYPE_CHECKING:
-    from tape_bench.engine.library import Library
+    from tape_bench.engine.library import Library, Need
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ def evaluate(
         rerun: compute again, representations included, even where a complete record exists.
         watch: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
-        settings: fields of `tape_bench.plan.Settings`: `data`, `protocol`, `head`, `splits`,
-            `seeds`, `limit`, `length_policy`, `longest`, `out`, `devices`, …
+        settings: fields of `tape_bench.plan.Settings`: `data`, `protocol`, `splits`, `seeds`,
+            `limit`, `length_policy`, `longest`, `out`, `devices`, …; and the protocol's own
+            options, such as the probe's `head`.
 
     Raises:
-        UsageError: an unknown task or setting, or a value that makes no sense.
+        UsageError: an unknown task or setting, a value that makes no sense, or a model that cannot
+            do what the protocol requires.
         DataError: there are no data of any of these tasks.
         TasksFailedError: some tasks failed; the others were run and recorded before it is raised.
     """
@@ -103,14 +106,16 @@ def run_tasks(
     A task that fails does not stop the others.
 
     Raises:
-        UsageError: an unknown task, found out before any work; and so are the next two.
+        UsageError: an unknown task, or a model that cannot do what the protocol requires; found
+            out before any work, and so are the next two.
         DataError: there are no data of any of these tasks.
         StorageError: the results folder cannot be written.
         PeerLostError: one of several processes has died.
     """
     watch = watch or Watch()
     identity = session.identity
-    cards = cards_of(tasks or tasks_for(identity))
+    check_protocol(session, settings)
+    cards = cards_of(tasks or tasks_for(identity, settings))
     absent = _without_data(cards, settings)
     store.check_writable(settings.out)
     decided = [
@@ -144,6 +149,16 @@ def run_tasks(
                 else:
                     watch.begin(one.card.name, number, len(decided))
                     yield _run(one, rest, rerun, watch)
+
+
+def check_protocol(session: Session, settings: Settings) -> None:
+    """Refuse a model that cannot do what the protocol requires.
+
+    Raises:
+        UsageError: names the model, and what it lacks.
+    """
+    protocol = protocols.load_protocol(settings.protocol, settings.options)
+    check_model(settings.protocol, protocol, session.model, session.identity)
 
 
 def faults(outcomes: Sequence[Outcome]) -> list[tuple[str, TapeBenchError]]:
@@ -181,13 +196,11 @@ def _decide(
 
 def _represent_all(waiting: Sequence[RunPlan], library: Library, watch: Watch) -> None:
     """Compute what the tasks read, a sequence that several of them read once."""
-    from tape_bench.fitting import need
-
-    needs = []
+    needs: list[Need] = []
     # A task with faulty data, or one the model cannot take, fails when it is its turn.
     for planned in waiting:
         with contextlib.suppress(TapeBenchError):
-            needs.append(need(planned, planned.examples()))
+            needs += planned.steps.needs(planned.assignment(planned.examples()))
     with contextlib.suppress(ModelError):
         library.fill(
             needs, lambda done, total: watch.progress("represent", done, total, "residues")
@@ -241,38 +254,41 @@ def complete_record(planned: RunPlan) -> RunRecord | None:
 
 
 def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
-    """Do what the plan says: examples, representations, heads, predictions, figures."""
+    """Do what the plan says: examples, then the protocol, then figures."""
     # These bring torch; a run that is complete already starts without it.
     from tape_bench.data.leakage import overlap
     from tape_bench.figures import metric_records
-    from tape_bench.fitting import fit
     from tape_bench.scoring import archive
 
     account = provenance.collect([provenance.processor()])
     begun = time.perf_counter()
     examples = planned.examples()
     read = time.perf_counter()
-    fitted = fit(planned, examples, library, watch)
+    found = planned.steps.run(planned.assignment(examples), library, watch)
+    for (_, split), by_seed in found.predictions.items():
+        assert set(by_seed) == set(planned.seeds), "every seed, and no other"
+        for predictions in by_seed.values():
+            assert set(predictions.ids) == set(examples[split].ids), "every example, and no other"
     scoring = time.perf_counter()
-    metrics = metric_records(planned, fitted.predictions, fitted.absent, watch)
+    metrics = metric_records(planned, found.predictions, found.absent, watch)
     path = planned.path
     kept = store.predictions_path(path)
-    replace(kept, lambda temporary: archive.save(temporary, fitted.predictions))
+    replace(kept, lambda temporary: archive.save(temporary, found.predictions))
     seconds = {
         "read": read - begun,
-        **fitted.seconds,
+        **found.seconds,
         "score": time.perf_counter() - scoring,
     }
     draft = planned.record(examples)
     record = planned.record(
         examples,
         status="complete",
-        protocol=draft.protocol.model_copy(update={"selected": fitted.selected}),
+        protocol=draft.protocol.model_copy(update={"selected": found.selected}),
         metrics=metrics,
-        leakage=overlap(planned.data),
+        leakage=overlap(planned.data) if planned.trains else {},
         resources=ResourcesRecord(
             seconds=seconds,
-            residues=fitted.residues,
+            residues=found.residues,
             residues_per_second=library.rate,
             recomputed_in_float32=library.computed.recomputed,
             peak_memory_bytes=provenance.peak_memory(),

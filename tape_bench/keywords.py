@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -21,7 +22,8 @@ def checked(given: Mapping[str, Any], owner: type) -> dict[str, Any]:
     Raises:
         UsageError: a keyword that the class has no field for, or a value of another type.
     """
-    hints = get_type_hints(owner)
+    typed = get_type_hints(owner)
+    hints = {field.name: typed[field.name] for field in fields(owner)}
     fit = {}
     for name, value in given.items():
         if name not in hints:

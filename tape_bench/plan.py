@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tape_bench import keywords, places, registry
+from pydantic import JsonValue
+
+from tape_bench import keywords, places, protocols, registry
 from tape_bench.cards import LengthPolicy, TaskCard
 from tape_bench.data.examples import Split, TaskData, load_task
 from tape_bench.data.lengths import apply_length_policy
@@ -20,6 +21,7 @@ from tape_bench.engine.stored import Stored, kept_on_disk, stored_as
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.embedder import Identity
 from tape_bench.models.evidence import Evidence
+from tape_bench.protocols.interface import Assignment, Plan, check_card
 from tape_bench.results import provenance, store
 from tape_bench.results.record import (
     DataRecord,
@@ -39,8 +41,6 @@ DRAWS = 2000
 """Bootstrap draws of every interval."""
 LARGEST_SEED = 2**32 - 1
 """Largest seed that every random generator in use takes."""
-DEFAULT_SEEDS = (0, 1, 2)
-"""Of heads that are trained: one seed says nothing about the luck of training."""
 
 # What a model answers to probes is compared as numbers, when a record is looked for.
 _NO_PART_OF_A_KEY = {"spec", "control", "pretraining", "rests_on"}
@@ -53,13 +53,13 @@ class Settings:
     data: str | Path | None = None
     """A data root, a folder of tarballs, or `sample`; the fetched data if None."""
     protocol: str = "probe"
-    head: str | None = None
-    """Name of a head; the card's default if None."""
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    """The protocol's own, such as the probe's `head`, which `of` takes like any other setting."""
     splits: tuple[str, ...] = ()
     """Test splits to score; all of them if empty."""
     seeds: tuple[int, ...] | None = None
-    """Seeds of training; if None, 0, 1 and 2 for a head that is trained. One that is solved is
-    the same for every seed and is solved once."""
+    """Seeds of training; the protocol's own if None: for the probe 0, 1 and 2 where a head is
+    trained. One that is solved is the same for every seed and is solved once."""
     limit: int | None = None
     """Use only the first so many records of each split: for trying out, not for figures."""
     length_policy: LengthPolicy | None = None
@@ -86,16 +86,24 @@ class Settings:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
-        """Make settings from keywords, None meaning the default.
+        """Make settings from keywords, those of the protocol among them, None meaning the default.
 
         Raises:
             UsageError: an unknown setting, or a value that makes no sense.
         """
         kept = {name: value for name, value in given.items() if value is not None}
-        settings = cls(**keywords.checked(kept, cls))
+        protocol = kept.get("protocol", cls.protocol)
+        keywords.checked({"protocol": protocol}, cls)
+        own = protocols.option_names(protocol)
+        names = [*own, *(one.name for one in fields(cls) if one.name != "options")]
+        for name in kept:
+            if name not in names:
+                raise unknown_name("setting", name, names)
+        of_protocol = {name: kept.pop(name) for name in own if name in kept}
+        options = protocols.checked_options(protocol, of_protocol)
+        settings = cls(**keywords.checked(kept, cls), options=options)
         if "out" not in kept and settings.is_trial:
             settings = replace(settings, out=places.trials())
-        registry.protocol(settings.protocol)
         seeds = settings.seeds
         if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
             raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
@@ -117,12 +125,12 @@ class RunPlan:
     data: TaskData
     identity: Identity
     settings: Settings
-    steps: Any
-    """The protocol's own plan: head, pooling, training settings, `resolved` for the record."""
+    steps: Plan
+    """The protocol's own plan: its choices, its seeds, and what it will do."""
+    reads: tuple[str, ...]
+    """Splits the protocol reads."""
     tests: tuple[str, ...]
     """Test splits to score."""
-    seeds: tuple[int, ...]
-    """One head is trained for each."""
     policy: LengthPolicy
     longest: int | None
     run_key: str
@@ -132,13 +140,27 @@ class RunPlan:
         """Where the record belongs."""
         return store.path_of(self.settings.out, self.record())
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Predictions are made once for each."""
+        return self.steps.seeds
+
+    @property
+    def trains(self) -> bool:
+        """True where the protocol reads the training split."""
+        return any(self.card.splits[name].role == "train" for name in self.reads)
+
     def examples(self) -> dict[str, Split]:
         """Return the splits this run reads, with the length policy applied and counted."""
-        names = [self.card.split_of("train"), self.card.split_of("valid"), *self.tests]
         return {
             name: apply_length_policy(self.data[name], self.policy, self.longest).checked()
-            for name in names
+            for name in self.reads
         }
+
+    def assignment(self, examples: Mapping[str, Split]) -> Assignment:
+        """Return what the protocol is given to do."""
+        window = self.longest if self.policy == "window" else None
+        return Assignment(examples, window, self.run_key, store.work_path(self.path))
 
     def record(self, examples: Mapping[str, Split] | None = None, **changes: Any) -> RunRecord:
         """Return the record as far as it is known, with `changes` on top."""
@@ -151,11 +173,12 @@ class RunPlan:
                 id=self.settings.protocol,
                 version=self.steps.version,
                 given={
-                    "head": self.settings.head,
+                    **dict.fromkeys(protocols.option_names(self.settings.protocol)),
+                    **self.settings.options,
                     "seeds": self.settings.seeds and list(self.settings.seeds),
                     "length_policy": self.settings.length_policy,
                 },
-                resolved=self.steps.resolved
+                resolved=dict(self.steps.resolved)
                 | {"length_policy": self.policy, "longest": self.longest}
                 | _kept_in_half(self.identity, self.settings),
                 seeds=list(self.seeds),
@@ -181,9 +204,10 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         )
     for metric in card.metrics:
         find(metric.definition, card.kind)
-    steps = registry.protocol(settings.protocol).plan(card, settings.head, identity)
-    seeds = _seeds(settings.seeds, steps.head, steps.seed_matters)
-    data = load_task(card, data=settings.data, limit=settings.limit)
+    protocol = protocols.load_protocol(settings.protocol, settings.options)
+    check_card(settings.protocol, protocol, card)
+    steps = protocol.plan(card, identity, settings.seeds)
+    data = load_task(card, data=settings.data, limit=settings.limit, roles=protocol.roles)
     tests = tuple(name for name in _tests(card, settings.splits) if name in data)
     policy = settings.length_policy or card.length.policy
     limits = (settings.longest, card.length.longest, identity.longest_input)
@@ -195,7 +219,7 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         **({"rests_on": identity.rests_on.digest} if identity.rests_on else {}),
         "protocol": [settings.protocol, steps.version, steps.resolved],
         "tests": tests,
-        "seeds": seeds,
+        "seeds": steps.seeds,
         "limit": settings.limit,
         "length": [policy, longest],
         **_kept_in_half(identity, settings),
@@ -203,19 +227,9 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "clusters": _clusters(data),
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    return RunPlan(card, data, identity, settings, steps, tests, seeds, policy, longest, key)
-
-
-def _seeds(asked: tuple[int, ...] | None, head: str, matter: bool) -> tuple[int, ...]:
-    """Return the seeds to train with; a head that is solved needs one, which changes nothing."""
-    if matter:
-        return asked or DEFAULT_SEEDS
-    if asked and len(asked) > 1:
-        warnings.warn(
-            f"the head {head} is solved, not trained: seeds change nothing, and it is solved once",
-            stacklevel=3,
-        )
-    return (0,)
+    learnt_from = [card.split_of(role) for role in protocol.roles if role != "test"]
+    reads = (*learnt_from, *tests)
+    return RunPlan(card, data, identity, settings, steps, reads, tests, policy, longest, key)
 
 
 def _kept_in_half(identity: Identity, settings: Settings) -> dict[str, str]:
@@ -246,12 +260,14 @@ def _clusters(data: TaskData) -> dict[str, str]:
     }
 
 
-def tasks_for(identity: Identity) -> list[str]:
-    """Return the built-in tasks a model can serve."""
+def tasks_for(identity: Identity, settings: Settings) -> list[str]:
+    """Return the built-in tasks that a model can serve and the protocol can score."""
+    kinds = protocols.load_protocol(settings.protocol, settings.options).kinds
     return [
         name
         for name in registry.task_names()
-        if identity.kinds is None or registry.task(name).kind in identity.kinds
+        for kind in [registry.task(name).kind]
+        if kind in kinds and (identity.kinds is None or kind in identity.kinds)
     ]
 
 
@@ -310,7 +326,7 @@ def _task_record(card: TaskCard, data: TaskData, splits: Mapping[str, Split]) ->
 
 
 def _tests(card: TaskCard, wanted: tuple[str, ...]) -> list[str]:
-    tests = [name for name, split in card.splits.items() if split.role == "test"]
+    tests = card.splits_of("test")
     for name in wanted:
         if name not in tests:
             raise unknown_name("test split", name, tests)

@@ -75,9 +75,10 @@ TAPE_NAMES: Mapping[str, str] = {
 }
 """What TAPE's code, and its tarball, call a task that is named otherwise here."""
 
-PROTOCOLS: Mapping[str, str] = {
-    "probe": "tape_bench.protocols.probe",
+PROTOCOLS: dict[str, str] = {
+    "probe": "tape_bench.protocols.probe.plan:Probe",
 }
+"""Name -> `module:class`; `tape_bench.protocols.interface` says what the class promises."""
 
 
 def task_names() -> list[str]:
@@ -153,15 +154,15 @@ def check_options(spec: str, loader: Callable[..., Any], given: Mapping[str, Any
             )
 
 
-def protocol(name: str) -> Any:
-    """Return the module of a protocol.
+def protocol(name: str) -> Callable[..., object]:
+    """Return what makes a protocol from its options; `load_protocol` calls it.
 
     Raises:
         UsageError: no such protocol.
     """
     if name not in PROTOCOLS:
         raise elsewhere.protocol(name) or unknown_name("protocol", name, PROTOCOLS)
-    return importlib.import_module(PROTOCOLS[name])
+    return resolve(PROTOCOLS[name])
 
 
 def resolve(reference: str) -> Callable[..., Any]:

@@ -173,7 +173,7 @@ def test_all_faults_of_a_card_are_listed_at_once(write):
         (('id = "soluble.accuracy.top1"', 'id = "melting.accuracy.top1"'), "is no target"),
         (("classes = 2", ""), "needs classes"),
         (('pool = "mean"', 'pool = "residues"'), "one vector a protein"),
-        (('role = "valid"', 'role = "test"'), "exactly one split of role valid"),
+        (('role = "valid"', 'role = "train"'), "may have one split of role train, has 2"),
         (("[splits]", "[splits"), "not valid TOML"),
         (('version = "1"', "version = 1"), "version"),
         (

@@ -13,7 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tape_bench import evaluate, fitting, load_model, registry
+from tape_bench import evaluate, load_model, registry
 from tape_bench.engine.executors.session import Session
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.evaluate import run_tasks
@@ -21,6 +21,7 @@ from tape_bench.models.embedder import Identity
 from tape_bench.models.evidence import PROBES
 from tape_bench.models.onehot import one_hot
 from tape_bench.plan import Settings, plan
+from tape_bench.protocols.probe import fit as fitting
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
 from tape_bench.scoring import archive

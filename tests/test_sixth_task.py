@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tape_bench import evaluate
+from tape_bench.cli import program
 
 ROOT = Path(__file__).resolve().parents[1]
 RESIDUES = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
@@ -49,3 +51,10 @@ def test_the_card_in_contributing_runs(card: Path, data: Path, tmp_path: Path):
     # The rule is linear in composition, which is what the mean of one-hot residues is.
     assert headline.value > 0.85
     assert record.task.data.status == "partial"
+
+
+def test_the_command_line_runs_it_and_shows_its_table(card: Path, data: Path, tmp_path: Path):
+    asked = ["-t", str(card), "--data", str(data), "--out", str(tmp_path / "results")]
+    told = CliRunner().invoke(program, ["run", "onehot", *asked], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert "Solubility" in told.output

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     shell_complete=completion.protocols,
     default="probe",
     show_default=True,
-    help="How a head gets from representations to predictions.",
+    help="How one gets from the model to predictions.",
 )
 @data_option
 @option(
@@ -109,6 +109,7 @@ def command(
     model: str,
     tasks: tuple[str, ...],
     seeds: str | None,
+    head: str | None,
     rerun: bool,
     dry_run: bool,
     as_json: bool,
@@ -130,13 +131,13 @@ def command(
     """  # fmt: skip
     from tape_bench.cli.output import aside
     from tape_bench.engine.executors.session import assemble
-    from tape_bench.evaluate import run_tasks
+    from tape_bench.evaluate import check_protocol, run_tasks
     from tape_bench.plan import Settings, cards_of
 
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
-        | {"seeds": None if seeds is None else _seeds(seeds)}
+        | {"head": head, "seeds": None if seeds is None else _seeds(seeds)}
     )
     model_options = {
         name: value
@@ -151,6 +152,7 @@ def command(
     if leads:
         tell_notes(session.model)
     if dry_run:
+        check_protocol(session, settings)
         if leads:
             _print_plans(session.identity, cards, settings, as_json)
         return
@@ -162,7 +164,7 @@ def command(
             watch.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:
-        _print_outcomes(outcomes, settings, as_json, quiet)
+        _print_outcomes(outcomes, cards, settings, as_json, quiet)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -188,7 +190,7 @@ def _print_plans(
     from tape_bench.evaluate import complete_record
     from tape_bench.plan import plan, tasks_for
 
-    plans = [plan(task, identity, settings) for task in cards or tasks_for(identity)]
+    plans = [plan(task, identity, settings) for task in cards or tasks_for(identity, settings)]
     if as_json:
         shown = [json.loads(planned.record().model_dump_json()) for planned in plans]
         click.echo(json.dumps(shown, indent=1))
@@ -222,7 +224,11 @@ def _short(value: object) -> str:
 
 
 def _print_outcomes(
-    outcomes: Sequence[Outcome], settings: Settings, as_json: bool, quiet: bool
+    outcomes: Sequence[Outcome],
+    cards: Sequence[TaskCard],
+    settings: Settings,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     import json
 
@@ -236,9 +242,10 @@ def _print_outcomes(
         from tape_bench.cli.output import table_console
         from tape_bench.report import leaderboard, render
 
-        cards = {record.task.id: registry.task(record.task.id) for record in records}
+        given = {card.name: card for card in cards}
+        known = {r.task.id: given.get(r.task.id) or registry.task(r.task.id) for r in records}
         console = table_console()
-        render.terminal(leaderboard.build(records, registry.baselines(), cards), console)
+        render.terminal(leaderboard.build(records, registry.baselines(), known), console)
         what = "trial records" if settings.is_trial else "records"
         console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:

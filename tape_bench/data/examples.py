@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -175,12 +175,13 @@ def load_task(
     data: str | Path | None = None,
     limit: int | None = None,
     cache: Path | None = None,
+    roles: Collection[Role] = ("train", "valid", "test"),
 ) -> TaskData:
     """Open a task's data.
 
     The first time, every record is decoded and checked; after that the set opens at once.
     A test split that the data lack is simply not there, unless it is the task's headline;
-    train and valid must be there.
+    train and valid must be there, where the card has them and the roles name them.
 
     Args:
         task: a task's name or card.
@@ -188,6 +189,7 @@ def load_task(
             `tape-bench data fetch` fills if None, as in `evaluate`.
         limit: take only the first so many records of each split.
         cache: cache root; the user's own by default.
+        roles: which kinds of splits must be there; all of them are read where they are.
 
     Returns:
         The splits by name, in the card's order.
@@ -205,7 +207,7 @@ def load_task(
     if str(data) == SAMPLE:
         opened = open_sample(card, cache)
     else:
-        opened = open_files(card, places.expand(data), cache)
+        opened = open_files(card, places.expand(data), cache, roles)
     splits = {}
     for name, columns in opened.splits.items():
         split = Split(name, card, columns, columns.digest, len(columns))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tape_bench.cards import TaskCard
+from tape_bench.cards import Role, TaskCard
 from tape_bench.data import stores
 from tape_bench.data.column_cache import cached
 from tape_bench.data.columns import Columns, build
@@ -56,10 +56,11 @@ def open_sample(card: TaskCard, cache: Path) -> Opened:
     return Opened(splits, SAMPLE, SIMULATED)
 
 
-def open_files(card: TaskCard, place: Path, cache: Path) -> Opened:
+def open_files(card: TaskCard, place: Path, cache: Path, roles: Collection[Role]) -> Opened:
     """Open the splits found at a data place.
 
-    A test split that is not there is left out, unless it is the task's headline.
+    A test split that is not there is left out, unless it is the task's headline; and so is one
+    whose role is not among `roles`.
 
     Raises:
         DataError: data that are missing, broken, or not what the card describes.
@@ -76,7 +77,7 @@ def open_files(card: TaskCard, place: Path, cache: Path) -> Opened:
                 card,
                 functools.partial(_read, path, card),
             )
-        elif declared.role != "test" or name == card.headline:
+        elif declared.role in roles and (declared.role != "test" or name == card.headline):
             raise DataError(
                 f"the split {name} of the task {card.name} is missing",
                 where=str(source.folder),

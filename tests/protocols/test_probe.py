@@ -19,7 +19,8 @@ from tape_bench.data.tokens import LETTERS
 from tape_bench.engine.embed import represent
 from tape_bench.errors import UsageError
 from tape_bench.models import onehot, positional
-from tape_bench.protocols import probe
+from tape_bench.protocols.probe.plan import VERSION, Probe
+from tape_bench.protocols.probe.train import train
 
 SIZES = {"train": 40, "valid": 16, "test": 12, "other": 6}
 
@@ -103,14 +104,14 @@ def with_targets(split, change):
 def run(kind, head=None, seed=0, splits=None, model=None, progress=None):
     splits = splits or toy_splits(kind)
     model = model or onehot.load()
-    plan = probe.plan(CARDS[kind], head, model.identity)
+    plan = Probe(head).plan(CARDS[kind], model.identity, None)
     # Few epochs: these tests ask what is done, not how well.
     if plan.entry.recipe:
         recipe = replace(plan.entry.recipe, max_epochs=4)
         plan = replace(plan, entry=replace(plan.entry, recipe=recipe))
     sequences = [s for split in splits.values() for s in split.sequences]
     with represent(model, sequences, plan.pool) as known:
-        return probe.train(plan, CARDS[kind].targets[0], splits, known, seed, progress)
+        return train(plan, CARDS[kind].targets[0], splits, known, seed, progress)
 
 
 ALL = [
@@ -203,16 +204,16 @@ def test_progress_counts_epochs():
 def test_progress_counts_penalties_where_a_head_is_solved(kind):
     heard = []
     trained = run(kind, progress=lambda *told: heard.append(told))
-    most = len(probe.plan(CARDS[kind], None, onehot.load().identity).entry.solver.penalties)
+    most = len(Probe().plan(CARDS[kind], onehot.load().identity, None).entry.solver.penalties)
     assert [told[:2] for told in heard] == [(n + 1, most) for n in range(len(heard))]
     assert trained.selected["valid_loss"] == min(loss for *_, loss in heard)
 
 
 @pytest.mark.parametrize("kind", CARDS)
 def test_a_solved_head_is_the_same_for_every_seed_and_says_so(kind):
-    plan = probe.plan(CARDS[kind], "linear", onehot.load().identity)
+    plan = Probe("linear").plan(CARDS[kind], onehot.load().identity, None)
     assert not plan.seed_matters
-    assert probe.plan(CARDS[kind], "tape", onehot.load().identity).seed_matters
+    assert Probe("tape").plan(CARDS[kind], onehot.load().identity, None).seed_matters
     first, second = run(kind, "linear", seed=0), run(kind, "linear", seed=1)
     assert first.selected == second.selected
     for name, found in first.predictions.items():
@@ -220,31 +221,31 @@ def test_a_solved_head_is_the_same_for_every_seed_and_says_so(kind):
 
 
 def test_the_card_names_the_head_unless_the_user_or_the_model_does():
-    plan = probe.plan(CARDS["sequence_value"], None, onehot.load().identity)
+    plan = Probe().plan(CARDS["sequence_value"], onehot.load().identity, None)
     assert (plan.head, plan.pool) == ("linear", "mean")
-    plan = probe.plan(CARDS["sequence_value"], "tape", onehot.load().identity)
+    plan = Probe("tape").plan(CARDS["sequence_value"], onehot.load().identity, None)
     assert (plan.head, plan.pool) == ("tape", "mean")
-    plan = probe.plan(CARDS["sequence_value"], None, positional.load().identity)
+    plan = Probe().plan(CARDS["sequence_value"], positional.load().identity, None)
     assert (plan.head, plan.pool) == ("aligned_ridge", "residues")
 
 
 def test_an_unknown_head_is_named_with_its_neighbours():
     with pytest.raises(UsageError, match="did you mean linear") as caught:
-        probe.plan(CARDS["token_class"], "linaer", onehot.load().identity)
+        Probe("linaer").plan(CARDS["token_class"], onehot.load().identity, None)
     assert "tape" in str(caught.value)
     with pytest.raises(UsageError, match="aligned_ridge"):
-        probe.plan(CARDS["token_class"], "aligned_ridge", onehot.load().identity)
+        Probe("aligned_ridge").plan(CARDS["token_class"], onehot.load().identity, None)
 
 
 def test_a_model_with_one_head_takes_no_other():
     with pytest.raises(UsageError, match="aligned_ridge only"):
-        probe.plan(CARDS["sequence_value"], "linear", positional.load().identity)
+        Probe("linear").plan(CARDS["sequence_value"], positional.load().identity, None)
 
 
 @pytest.mark.parametrize(("kind", "head"), ALL)
 def test_every_choice_can_be_written_down(kind, head):
-    plan = probe.plan(CARDS[kind], head, onehot.load().identity)
-    assert plan.version == probe.VERSION
+    plan = Probe(head).plan(CARDS[kind], onehot.load().identity, None)
+    assert plan.version == VERSION
     written = json.loads(json.dumps(plan.resolved))
     assert written == plan.resolved
     assert written["head"] == head
@@ -258,9 +259,9 @@ def test_planning_does_not_wait_for_torch():
     code = (
         "import sys\n"
         "from tape_bench.models import onehot\n"
-        "from tape_bench.protocols import probe\n"
+        "from tape_bench.protocols.probe.plan import Probe\n"
         "from tape_bench import registry\n"
-        "probe.plan(registry.task('stability'), None, onehot.load().identity).resolved\n"
+        "Probe().plan(registry.task('stability'), onehot.load().identity, None).resolved\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

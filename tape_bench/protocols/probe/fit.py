@@ -1,0 +1,132 @@
+"""The probe carried through: represent every distinct sequence once, train every head.
+
+A head that has been trained is kept at once in the run's work folder, so that an interrupted
+run goes on from there. Its account, which is written last, carries the digest of its predictions
+and names the run, the target and the seed: anything else is not believed, and trained again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace as replace_fields
+from pathlib import Path
+
+from tape_bench import memo
+from tape_bench.cards import Target
+from tape_bench.engine.library import Library
+from tape_bench.models.embedder import Representation
+from tape_bench.protocols.interface import Assignment, Predicted
+from tape_bench.protocols.probe.plan import ProbePlan
+from tape_bench.protocols.probe.train import train
+from tape_bench.results import store
+from tape_bench.scoring import archive
+from tape_bench.storage import replace
+from tape_bench.watch import Watch
+
+
+def fit(plan: ProbePlan, task: Assignment, library: Library, watch: Watch) -> Predicted:
+    """Train a head for every target and seed, and predict the validation and test splits."""
+    found = Predicted(seconds={"represent": 0.0, "fit": 0.0})
+    learnt_from = [plan.card.split_of("train"), plan.card.split_of("valid")]
+    waiting: list[tuple[Target, int]] = []
+    for target in plan.card.targets:
+        lacking = [name for name in learnt_from if not task.examples[name].has(target.name)]
+        if lacking:
+            found.absent[target.name] = f"the {lacking[0]} records carry no {target.field}"
+            continue
+        for seed in plan.seeds:
+            if not _resume(plan, task, target.name, seed, found):
+                waiting.append((target, seed))
+    if not waiting:
+        return _in_order(found)
+    started = time.perf_counter()
+    (needed,) = plan.needs(task)
+    found.residues = sum(map(len, needed.sequences))
+    shelf = library.open(
+        needed, lambda done, total: watch.progress("represent", done, total, "residues")
+    )
+    found.seconds["represent"] = time.perf_counter() - started
+    with shelf as representations:
+        started = time.perf_counter()
+        for target, seed in waiting:
+            _train(plan, task, representations, target, seed, watch, found)
+        found.seconds["fit"] = time.perf_counter() - started
+    return _in_order(found)
+
+
+def _in_order(found: Predicted) -> Predicted:
+    """Return the same in an order that does not tell which heads an earlier run left."""
+    predictions = {
+        key: dict(sorted(by_seed.items())) for key, by_seed in sorted(found.predictions.items())
+    }
+    selected = dict(sorted(found.selected.items()))
+    return replace_fields(found, predictions=predictions, selected=selected)
+
+
+def _train(
+    plan: ProbePlan,
+    task: Assignment,
+    representations: Mapping[str, Representation],
+    target: Target,
+    seed: int,
+    watch: Watch,
+    found: Predicted,
+) -> None:
+    carrying = {name: split for name, split in task.examples.items() if split.has(target.name)}
+    trains = plan.seed_matters
+    which = f" {target.name}" if len(plan.card.targets) > 1 else ""
+    phase = f"train{which}, seed {seed}" if trains else f"solve{which}"
+    unit = "epochs" if trains else "penalties"
+    done, at_most = 0, 0
+    # The first epoch may take long.
+    watch.progress(phase, done, at_most, unit)
+
+    def heard(so_far: int, most: int, loss: float) -> None:
+        nonlocal done, at_most
+        done, at_most = so_far, most
+        watch.progress(phase, so_far, most, unit, f"validation loss {loss:.4g}")
+
+    trained = train(plan, target, carrying, representations, seed, progress=heard)
+    if trains and done < at_most:
+        best = f"best epoch {trained.selected['epoch']} of " if "epoch" in trained.selected else ""
+        watch.close(f"stopped early: {best}{done}, at most {at_most}")
+    for name, predictions in trained.predictions.items():
+        found.predictions.setdefault((target.name, name), {})[seed] = predictions
+    found.selected[f"{target.name}/{seed}"] = trained.selected
+    kept = {(target.name, name): {seed: p} for name, p in trained.predictions.items()}
+    predictions_file, account = _kept_at(task.work, target.name, seed)
+    replace(predictions_file, lambda temporary: archive.save(temporary, kept))
+    # The account comes last: a head counts as kept only once both files are whole.
+    memo.write(
+        account,
+        {
+            "head": [task.run_key, target.name, seed],
+            "predictions": store.file_digest(predictions_file),
+            "selected": trained.selected,
+        },
+    )
+
+
+def _resume(
+    plan: ProbePlan, task: Assignment, target_name: str, seed: int, found: Predicted
+) -> bool:
+    """Take in a head that an interrupted run has left, if it is whole and of this run."""
+    predictions_file, account = _kept_at(task.work, target_name, seed)
+    told = memo.read(account)
+    if told is None or told.get("head") != [task.run_key, target_name, seed]:
+        return False
+    if memo.attempt(lambda: store.file_digest(predictions_file)) != told.get("predictions"):
+        return False
+    kept = memo.attempt(lambda: archive.load(predictions_file, plan.card.kind))
+    if kept is None:
+        return False
+    found.selected[f"{target_name}/{seed}"] = told["selected"]
+    for key, by_seed in kept.items():
+        found.predictions.setdefault(key, {}).update(by_seed)
+    return True
+
+
+def _kept_at(work: Path, target_name: str, seed: int) -> tuple[Path, Path]:
+    """Return where the predictions of a head are kept, and the account of it."""
+    return work / f"{target_name}-{seed}.npz", work / f"{target_name}-{seed}.json"
