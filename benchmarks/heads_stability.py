@@ -30,7 +30,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def measure(task: str, model: str, seeds: str, data: str) -> None:
+def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
     from tape_bench import load_model
     from tape_bench.engine.embed import represent
     from tape_bench.plan import Settings, plan
@@ -39,7 +39,8 @@ def measure(task: str, model: str, seeds: str, data: str) -> None:
 
     embedder = load_model(model)
     card = registry.task(task)
-    planned = plan(card, embedder.identity, Settings(data=data, splits=(card.headline,)))
+    settings = Settings(data=data, splits=(card.headline,), head=head or None)
+    planned = plan(card, embedder.identity, settings)
     examples = planned.examples()
     target = card.targets[0]
     carrying = {name: split for name, split in examples.items() if split.has(target.name)}
@@ -54,10 +55,10 @@ def measure(task: str, model: str, seeds: str, data: str) -> None:
 
 
 def figures(
-    task: str, model: str, seeds: str, data: str, setting: dict[str, str]
+    task: str, model: str, head: str, seeds: str, data: str, setting: dict[str, str]
 ) -> list[tuple[float, float]]:
     """Figures by seed, and the processor seconds each took."""
-    command = [sys.executable, __file__, "--measure", task, model, seeds, data]
+    command = [sys.executable, __file__, "--measure", task, model, head, seeds, data]
     env = os.environ | {"OMP_NUM_THREADS": "1"} | setting
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
@@ -70,8 +71,9 @@ def figures(
 @click.argument("data")
 @click.option("--task", "tasks", multiple=True, default=registry.task_names())
 @click.option("--model", "models", multiple=True, default=("onehot", "composition", "positional"))
+@click.option("--head", default="", help="A head that is not the default.")
 @click.option("--seeds", default="0,1,2", help="Seeds on one thread.")
-def main(data: str, tasks: tuple[str, ...], models: tuple[str, ...], seeds: str) -> None:
+def main(data: str, tasks: tuple[str, ...], models: tuple[str, ...], head: str, seeds: str) -> None:
     several = [f"seed {seed}" for seed in seeds.split(",")]
     titles = ["model", "task", *several, *list(SETTINGS)[1:], "largest change", "s"]
     click.echo("| " + " | ".join(titles) + " |")
@@ -80,9 +82,9 @@ def main(data: str, tasks: tuple[str, ...], models: tuple[str, ...], seeds: str)
         for task in tasks:
             if model == "positional" and registry.task(task).kind != "sequence_value":
                 continue
-            found = figures(task, model, seeds, data, {})
+            found = figures(task, model, head, seeds, data, {})
             for setting in list(SETTINGS.values())[1:]:
-                found += figures(task, model, "0", data, setting)
+                found += figures(task, model, head, "0", data, setting)
             values = [value for value, _ in found]
             cells = [model, task, *(f"{value:.6f}" for value in values)]
             cells += [f"{max(values) - min(values):.6f}", f"{found[0][1]:.1f}"]

@@ -3,15 +3,17 @@
     python benchmarks/heads_width.py DATA > benchmarks/heads_width.md
 
 Records are TAPE's (DATA is a folder of tarballs), and for contacts chains of ProteinNet's number
-and lengths, folded as random walks. Vectors are synthetic, in half precision, in a memory-mapped
-file: a random projection of a residue and its neighbours, and noise. They are read as a run reads
-them from its cache, widened to float32. For contacts all proteins share one file of two
-gigabytes, in which each has its place; there they are noise alone.
+and lengths, folded as random walks. Vectors are synthetic, in half precision, in a cache that is
+written as a run writes it: a random projection of a residue and its neighbours, and noise.
 
-`Reading` is every vector of train, valid and headline test read once in that way. Each case runs
-in a fresh process. Times are processor seconds, which neighbours on the machine disturb least,
-and seconds on the clock. Memory is the largest private memory (`RssAnon`): mapped pages of the
-file are the system's to take back.
+`Widening` is every vector of train, valid and headline test turned into float32 once, straight
+from the mapped files, unused and unchecked. `Reading` is what any run pays: checksums at first
+use, and each vector read once. For contacts only the chains that the head uses are kept, and
+both are scaled to all. The files lie in the system's page cache, so that no disk is measured.
+
+Each case runs in a fresh process. Times are processor seconds, which neighbours on the machine
+disturb least, and seconds on the clock. Memory is the largest private memory (`RssAnon`), and
+beside it the largest resident one: mapped pages of the files are the system's to take back.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -35,35 +37,32 @@ from tape_bench import registry
 from tape_bench.data.columns import Columns, offsets_of
 from tape_bench.data.examples import Split, load_task
 from tape_bench.engine import workload
-from tape_bench.engine.segments import decode
+from tape_bench.engine.cache import Cache, entry_key
+from tape_bench.engine.library import Need, Shelf
 from tape_bench.heads.catalogue import HEADS
 from tape_bench.heads.learning import learner
+from tape_bench.heads.pair_logistic import evenly_spaced
+from tape_bench.models.embedder import Pool
 
 LETTERS = {letter: number for number, letter in enumerate(workload.RESIDUES)}
-SHARED_BYTES = 2 << 30
-"""Size of the file that all proteins of the contact set share."""
 
 
-class Vectors(Mapping[str, NDArray[np.float32]]):
-    """Half-precision vectors of sequences in a file, and how many rows have been read."""
+class Counted(Mapping[str, NDArray[np.float32]]):
+    """A shelf of the cache, and how many vectors of it have been read."""
 
-    def __init__(self, path: Path, hidden: int, places: dict[str, tuple[int, int]], pooled: bool):
-        self.bytes = np.memmap(path, np.uint8, mode="c")
-        self.hidden, self.places, self.pooled = hidden, places, pooled
-        self.rows_read = 0
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf, self.vectors_read = shelf, 0
 
     def __getitem__(self, sequence: str) -> NDArray[np.float32]:
-        first, rows = self.places[sequence]
-        self.rows_read += rows
-        width = 2 * self.hidden
-        found = decode(self.bytes[first * width : (first + rows) * width], "float16")
-        return found if self.pooled else found.reshape(rows, self.hidden)
+        found = self.shelf[sequence]
+        self.vectors_read += found.size // found.shape[-1]
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        return iter(self.shelf)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.shelf)
 
 
 def chains(card, name: str, count: int, seed: int) -> Split:
@@ -99,14 +98,14 @@ def splits_of(task: str, data: str) -> dict[str, Split]:
         return {name: chains(card, name, count, seed)
                 for seed, (name, count) in enumerate(counts.items())}  # fmt: skip
     loaded = load_task(card, data=data)
-    return {name: loaded[name] for name in ("train", "valid", card.headline)}
+    step = int(os.environ.get("EVERY", "1"))
+    return {name: loaded[name].take(np.arange(0, len(loaded[name]), step))
+            for name in ("train", "valid", card.headline)}  # fmt: skip
 
 
-def write(
-    path: Path, sequences: list[str], hidden: int, pooled: bool
-) -> dict[str, tuple[int, int]]:
-    """Write vectors of the sequences end to end, and say where each lies."""
-    random = np.random.default_rng(0)
+def write(cache: Cache, sequences: Sequence[str], pool: Pool) -> None:
+    """Keep synthetic vectors of the sequences in the cache, as a run would."""
+    random, hidden = np.random.default_rng(0), cache.hidden
     tables = [torch.from_numpy(random.normal(size=(21, hidden)).astype(np.float32)) / 3
               for _ in range(3)]  # fmt: skip
     noise = torch.from_numpy(random.normal(size=(20_000, hidden)).astype(np.float32))
@@ -114,11 +113,12 @@ def write(
     mixing = torch.from_numpy(random.normal(size=(64, hidden)).astype(np.float32))
     noise += noise[:, :64] @ mixing / 8
     noise[:, ::100] *= 20
-    places, row = {}, 0
-    with path.open("wb") as file:
+    keys: list[bytes] = []
+    found: list[NDArray[np.float32]] = []
+    with cache.writer() as writer:
         for number, sequence in enumerate(sequences):
             letters = torch.tensor([20, *(LETTERS.get(letter, 20) for letter in sequence), 20])
-            if pooled:
+            if pool != "residues":
                 shares = torch.bincount(letters[1:-1], minlength=21).float() / len(sequence)
                 vectors = shares[None] @ tables[0] * 3 + noise[number % 20_000] / 20
             else:
@@ -126,80 +126,112 @@ def write(
                 vectors = noise[begin : begin + len(sequence)].clone()
                 for place, table in enumerate(tables):
                     vectors += table[letters[place : place + len(sequence)]]
-            file.write(vectors.half().numpy().tobytes())
-            places[sequence] = (row, len(vectors))
-            row += len(vectors)
-    return places
-
-
-def share(path: Path, sequences: list[str], hidden: int) -> dict[str, tuple[int, int]]:
-    """Write noise, and give each sequence a place in it."""
-    rows = SHARED_BYTES // (2 * hidden)
-    random = np.random.default_rng(0)
-    block = random.normal(size=(20_000, hidden)).astype(np.float16)
-    with path.open("wb") as file:
-        for first in range(0, rows, 20_000):
-            file.write(np.roll(block, first // 20_000, axis=1)[: rows - first].tobytes())
-    return {s: (int(random.integers(rows - len(s))), len(s)) for s in sequences}
+            keys.append(entry_key(sequence, pool, None))
+            found.append(vectors.numpy())
+            if len(keys) == 64 or number == len(sequences) - 1:
+                writer.put(keys, found)
+                keys, found = [], []
 
 
 class Peak(threading.Thread):
-    """Watches the private memory of this process."""
+    """Watches the memory of this process: its own, and with the pages of mapped files."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most, self.stopped = 0, threading.Event()
+        self.own, self.resident, self.stopped = 0, 0, threading.Event()
 
     def run(self) -> None:
         """Look ten times a second."""
         while not self.stopped.wait(0.1):
-            status = Path("/proc/self/status").read_text()
-            line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
-            self.most = max(self.most, int(line.split()[1]) * 1024)
+            lines = Path("/proc/self/status").read_text().splitlines()
+            told = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Vm")
+                    or line.startswith("Rss")}  # fmt: skip
+            self.own = max(self.own, int(told["RssAnon"]) * 1024)
+            self.resident = max(self.resident, int(told["VmRSS"]) * 1024)
+
+
+class Clock:
+    """Processor seconds, and seconds on the clock."""
+
+    def __enter__(self) -> Clock:
+        self._begun = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        processor, clock = self._begun
+        self.seconds = time.process_time() - processor
+        self.on_the_clock = time.perf_counter() - clock
+
+
+def prepare(task: str, hidden: int, data: str, folder: str) -> tuple[dict[str, Split], Need, float]:
+    """Return the splits, which vectors are kept, and the share of all that those are."""
+    card = registry.task(task)
+    splits = splits_of(task, data)
+    names = ("train", "valid", card.headline)
+    sequences = list(dict.fromkeys(s for name in names for s in splits[name].sequences))
+    kept = sequences
+    if task == "contact":
+        # All would be 17 or 33 GB; the head reads these.
+        train = splits["train"].sequences
+        rest = [s for name in names[1:] for s in splits[name].sequences]
+        kept = list(dict.fromkeys([*train[evenly_spaced(train)], *rest]))
+    pooled = card.pool != "residues"
+    size = [sum(1 if pooled else len(s) for s in some) for some in (sequences, kept)]
+    return splits, Need(tuple(kept), card.pool), size[0] / size[1]
+
+
+def read(cache: Cache, need: Need) -> None:
+    """Read every vector once, as heads do."""
+    shelf = Shelf(cache, need, None)  # type: ignore[arg-type]
+    for sequence in need.sequences:
+        shelf[sequence]
+
+
+def bare(cache: Cache, need: Need) -> None:
+    """Widen every vector once, unchecked."""
+    for sequence in need.sequences:
+        place = cache._places[entry_key(sequence, need.pool, None)]
+        place.segment.vectors(place.offset, place.rows, place.kind)
 
 
 def measure(task: str, hidden: int, data: str, folder: str) -> None:
     card = registry.task(task)
-    splits = splits_of(task, data)
-    sequences = list(dict.fromkeys(s for split in splits.values() for s in split.sequences))
-    pooled = card.pool != "residues"
-    path = Path(folder) / "vectors"
-    if task == "contact":
-        places = share(path, sequences, hidden)
-    else:
-        places = write(path, sequences, hidden, pooled)
-    known = Vectors(path, hidden, places, pooled)
-    size = sum(rows for _, rows in places.values())
-    reading, reading_clock = time.process_time(), time.perf_counter()
-    for sequence in sequences:
-        known[sequence]
-    reading, reading_clock = time.process_time() - reading, time.perf_counter() - reading_clock
-    known.rows_read = 0
+    splits, need, share = prepare(task, hidden, data, folder)
+    with Clock() as widening:
+        bare(Cache(Path(folder), hidden, "float16"), need)
+    cache = Cache(Path(folder), hidden, "float16")
+    with Clock() as reading:
+        cache.check(entry_key(sequence, need.pool, None) for sequence in need.sequences)
+        read(cache, need)
+    known = Counted(Shelf(cache, need, None))  # type: ignore[arg-type]
+    size = share * sum(1 if card.pool != "residues" else len(s) for s in need.sequences)
     peak = Peak()
     peak.start()
-    fitting, fitting_clock = time.process_time(), time.perf_counter()
-    learned = learner(card.kind, HEADS[card.kind][card.head], card.targets[0], known)
-    selected, _ = learned.learn(splits["train"], splits["valid"], seed=0)
-    for name in ("valid", card.headline):
-        learned.predict(splits[name])
-    fitting, fitting_clock = time.process_time() - fitting, time.perf_counter() - fitting_clock
+    with Clock() as fitting:
+        learned = learner(card.kind, HEADS[card.kind][card.head], card.targets[0], known)
+        selected, _ = learned.learn(splits["train"], splits["valid"], seed=0)
+        for name in ("valid", card.headline):
+            learned.predict(splits[name])
     peak.stopped.set()
     click.echo(json.dumps({
-        "task": task, "hidden": hidden, "head": card.head, "rows": size,
-        "bytes": 2 * size * hidden, "reading": reading, "reading_clock": reading_clock,
-        "fitting": fitting, "fitting_clock": fitting_clock, "passes": known.rows_read / size,
-        "peak": peak.most, "selected": selected, "threads": torch.get_num_threads(),
+        "task": task, "hidden": hidden, "head": card.head, "rows": round(size),
+        "bytes": 2 * size * hidden, "widening": share * widening.seconds,
+        "reading": share * reading.seconds, "fitting": fitting.seconds,
+        "fitting_clock": fitting.on_the_clock, "passes": known.vectors_read / size,
+        "own": peak.own, "resident": peak.resident, "selected": selected, "share": share,
+        "threads": torch.get_num_threads(),
     }))  # fmt: skip
 
 
 def line(found: dict) -> str:
-    selected = found["selected"]
+    selected, seconds = found["selected"], found["fitting"]
     cells = [
         found["task"], found["hidden"], f"{found['rows']:,}", f"{found['bytes'] / 1e9:.2f}",
-        f"{found['reading']:.1f} ({found['reading_clock']:.1f})",
-        f"{found['fitting']:.1f} ({found['fitting_clock']:.1f})",
-        f"{found['fitting'] / found['reading']:.1f}", f"{found['passes']:.1f}",
-        f"{found['peak'] / 1e9:.2f}", f"{selected['penalty']:.0e}", f"{selected['gradient']:.0e}",
+        f"{found['widening']:.2f}", f"{found['reading']:.2f}",
+        f"{seconds:.1f} ({found['fitting_clock']:.1f})",
+        f"{seconds / found['widening']:.1f}", f"{seconds / found['reading']:.1f}",
+        f"{found['passes']:.1f}", f"{found['own'] / 1e9:.2f}", f"{found['resident'] / 1e9:.2f}",
+        f"{selected['penalty']:.0e}", f"{selected['gradient']:.0e}",
     ]  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -207,19 +239,27 @@ def line(found: dict) -> str:
 @click.command()
 @click.argument("data")
 @click.option("--task", "tasks", multiple=True, default=registry.task_names())
+@click.option("--every", default=1, help="Take one record of so many.")
 @click.option("--hidden", "widths", multiple=True, type=int, default=(1280, 2560))
-def main(data: str, tasks: tuple[str, ...], widths: tuple[int, ...]) -> None:
-    titles = ["task", "channels", "vectors", "GB", "reading, s (clock)", "fitting, s (clock)",
-              "fitting / reading", "passes", "memory, GB", "penalty", "gradient"]  # fmt: skip
+def main(data: str, tasks: tuple[str, ...], every: int, widths: tuple[int, ...]) -> None:
+    titles = ["task", "channels", "vectors", "GB", "widening, s", "reading, s",
+              "fitting, s (clock)", "fitting / widening", "fitting / reading", "passes",
+              "memory, GB", "with mapped pages, GB", "penalty", "gradient"]  # fmt: skip
     click.echo("| " + " | ".join(titles) + " |")
     click.echo("| --- " + "| ---: " * (len(titles) - 1) + "|")
     for task in tasks:
         for hidden in widths:
             with tempfile.TemporaryDirectory(prefix="heads_width_") as folder:
-                command = [sys.executable, __file__, "--measure", task, str(hidden), data, folder]
-                done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-            if done.returncode:
-                raise SystemExit(done.stderr)
+                for step in ("--write", "--measure"):
+                    command = [sys.executable, __file__, step, task, str(hidden), data, folder]
+                    done = subprocess.run(
+                        command,
+                        capture_output=True,
+                        text=True,
+                        env=os.environ | {"EVERY": str(every)},
+                    )
+                    if done.returncode:
+                        raise SystemExit(done.stderr)
             click.echo(line(json.loads(done.stdout.splitlines()[-1])))
             sys.stdout.flush()
 
@@ -227,5 +267,8 @@ def main(data: str, tasks: tuple[str, ...], widths: tuple[int, ...]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         measure(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
+    elif sys.argv[1:2] == ["--write"]:
+        _, need, _ = prepare(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
+        write(Cache(Path(sys.argv[5]), int(sys.argv[3]), "float16"), need.sequences, need.pool)
     else:
         main()

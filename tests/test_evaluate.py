@@ -417,7 +417,7 @@ def interrupted(settings: dict[str, Any]) -> Path:
 def test_what_an_interrupted_run_left_is_believed_only_if_it_is_whole(
     settings: dict[str, Any], tmp_path: Path, fault: str
 ):
-    settings = settings | {"limit": 25}
+    settings = settings | {"limit": 25, "head": "tape"}
     calm = settings | {"out": tmp_path / "calm"}
     undisturbed = run_one(calm, seeds=(1, 0, 2))
     work = interrupted(settings)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEAREST = str.maketrans(
     {
         "−": "-",
-        "–": "-",
+        "–": "..",  # between the ends of an interval, which may be negative
         "—": "-",
         "─": "-",
         "━": "-",

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     shell_complete=completion.heads,
     metavar="NAME",
     help="'linear' (solved: ridge or logistic regression), 'tape' (TAPE's own, trained); for "
-    "residues also 'window' (solved, seven residues); for contacts also 'fork', "
-    "'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its own code). "
+    "residues also 'window' (solved, seven residues) and 'bilstm' (over the chain); for contacts "
+    "'fork', 'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its own code). "
     "Default: the card's.",
 )
 @option(
@@ -199,7 +199,7 @@ def _print_plans(
 
 def _describe(planned: RunPlan, complete: bool) -> str:
     counts = ", ".join(f"{name} {len(planned.data[name])}" for name in planned.data)
-    resolved = ", ".join(f"{k}={v}" for k, v in planned.record().protocol.resolved.items())
+    resolved = ", ".join(f"{k}={_short(v)}" for k, v in planned.record().protocol.resolved.items())
     return "\n".join(
         [
             click.style(planned.card.name, bold=True),
@@ -211,6 +211,14 @@ def _describe(planned: RunPlan, complete: bool) -> str:
             f"  record    {planned.path}" + (" (complete: would be reused)" if complete else ""),
         ]
     )
+
+
+def _short(value: object) -> str:
+    """Write a number or a list of them for reading: the record has every digit."""
+    if isinstance(value, list | tuple):
+        shown = [_short(one) for one in value]
+        return f"{shown[0]} … {shown[-1]} ({len(shown)})" if len(shown) > 3 else ", ".join(shown)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _print_outcomes(

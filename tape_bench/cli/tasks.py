@@ -48,12 +48,13 @@ def _list(cards: list[TaskCard]) -> None:
 
 def _show(card: TaskCard) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from tape_bench.report.layout import Field, listing
+    from tape_bench.report.layout import console as standard_output
     from tape_bench.scoring.metrics import find
 
-    console = Console()
+    console = standard_output()
     console.print(f"[bold]{card.title}[/] ({card.name}, version {card.version}): {card.summary}\n")
     splits = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("split", "role", "records in TAPE's file"):
@@ -61,14 +62,15 @@ def _show(card: TaskCard) -> None:
     for name, split in card.splits.items():
         splits.add_row(name, split.role, str(split.records))
     console.print(splits)
-    metrics = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("metric id", "label", "definition"):
-        metrics.add_column(title, overflow="fold")
-    for metric in card.metrics:
-        star = " *" if metric.id == card.primary else ""
-        meaning = find(metric.definition, card.kind).sentence
-        metrics.add_row(metric.id + star, metric.label, meaning)
-    console.print(metrics)
+    rows = [
+        [
+            metric.id + (" *" if metric.id == card.primary else ""),
+            metric.label,
+            find(metric.definition, card.kind).sentence,
+        ]
+        for metric in card.metrics
+    ]
+    listing(console, [Field("metric id"), Field("label"), Field("", words=True)], rows)
     console.print("[dim]* stands in tables\n")
     source = card.source
     console.print(f"default head: {card.head}, pooling: {card.pool}")

@@ -125,7 +125,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             f"{_SOLVED}:PairLogisticLearner",
             None,
             SolveConfig("logistic regression on products of channels", _powers(-1, -6, 1), 1e-3),
-            note="every protein weighs the same; of more than 2^26 pairs, evenly spaced proteins",
+            note="every protein weighs the same; of more than 2^24 pairs, evenly spaced proteins",
         ),
         "tape": HeadEntry(
             "tape_bench.heads.pair:PairProductDifference",

@@ -22,7 +22,7 @@ from tape_bench.heads.scaling import Scaling
 from tape_bench.heads.solver import Start
 from tape_bench.scoring.contacts import contact_labels
 
-MOST_PAIRS = 2**26
+MOST_PAIRS = 2**24
 """Pairs of residues to learn from, counted as squares of the lengths; of more, evenly spaced
 proteins are taken."""
 

@@ -21,6 +21,9 @@ from tape_bench.heads.scaling import Scaling
 PIECE = 2048
 """Rows a piece has, unless a single protein is longer."""
 
+RESIDUES = 512
+"""Rows of a piece of residues, which go through the processor's cache at each evaluation."""
+
 MEMORY_LIMIT = 1 << 30
 """Bytes of standardised vectors that are kept; more are read again each time."""
 
@@ -61,9 +64,11 @@ class Rows:
         self._known = known
         self._scaling = scaling
         self.hidden = len(scaling.mean)
-        pooled = bool(sequences) and known[sequences[0]].ndim == 1
-        self.lengths = [1] * len(sequences) if pooled else [len(one) for one in sequences]
-        self._groups = list(_groups(self.lengths, apart))
+        self._pooled = bool(sequences) and known[sequences[0]].ndim == 1
+        self.lengths = [1] * len(sequences) if self._pooled else [len(one) for one in sequences]
+        self._groups = list(
+            _groups(self.lengths, apart, PIECE if self._pooled else min(PIECE, RESIDUES))
+        )
         self.size = 4 * self.hidden * (sum(self.lengths) + apart * (len(sequences) + 1))
         """Bytes of the standardised vectors."""
         self._kept: list[Piece] | None = [] if self.size <= MEMORY_LIMIT else None
@@ -89,10 +94,13 @@ class Rows:
 
     def _piece(self, proteins: range) -> Piece:
         lengths = [self.lengths[protein] for protein in proteins]
-        vectors = torch.zeros(
-            (sum(lengths) + self.apart * (len(proteins) + 1), self.hidden), dtype=torch.float32
-        )
-        filled = vectors.numpy()
+        shape = sum(lengths) + self.apart * (len(proteins) + 1), self.hidden
+        filled = np.zeros(shape, np.float32) if self.apart else np.empty(shape, np.float32)
+        if self._pooled:
+            for row, protein in enumerate(proteins):
+                filled[row] = self._known[self.sequences[protein]]
+            self._scaling.into(filled, filled)
+            return Piece(proteins, torch.from_numpy(filled), np.arange(len(proteins)))
         items: list[NDArray[np.int64]] = []
         begin = self.apart
         for protein, length in zip(proteins, lengths, strict=True):
@@ -100,7 +108,7 @@ class Rows:
             self._scaling.into(filled[begin:end], self._known[self.sequences[protein]])
             items.append(np.arange(begin, end))
             begin = end + self.apart
-        return Piece(proteins, vectors, np.concatenate(items))
+        return Piece(proteins, torch.from_numpy(filled), np.concatenate(items))
 
 
 def scaling_of(sequences: Sequence[str], known: Representations) -> Scaling:
@@ -120,10 +128,10 @@ def scaling_of(sequences: Sequence[str], known: Representations) -> Scaling:
     return scaling
 
 
-def _groups(lengths: Sequence[int], apart: int) -> Iterator[range]:
+def _groups(lengths: Sequence[int], apart: int, most: int) -> Iterator[range]:
     first, rows = 0, 0
     for protein, length in enumerate(lengths):
-        if rows and rows + length > PIECE:
+        if rows and rows + length > most:
             yield range(first, protein)
             first, rows = protein, 0
         rows += length + apart

@@ -6,7 +6,7 @@ Each takes its penalty from a path of them, by the loss on valid.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,30 @@ from tape_bench.heads.catalogue import SolveConfig
 from tape_bench.heads.lbfgs import Array
 from tape_bench.heads.pair_logistic import PairLoss, evenly_spaced, pair_logits
 from tape_bench.heads.ridge import Ridge
-from tape_bench.heads.rows import MEMORY_LIMIT, Rows, scaling_of
+from tape_bench.heads.rows import Rows, scaling_of
 from tape_bench.heads.softmax import SoftmaxLoss, scores
 from tape_bench.heads.solver import Solution, Spectrum, solve
 
 Progress = Callable[[int, int, float], None]
 """Called with penalties done, penalties at most, and the validation loss of the last one."""
 
-SPECTRUM_ROWS = 65_536
+SPECTRUM_ROWS = 16_384
 """Rows from which the features' second moments are estimated: they only guide the solver."""
 
 MOST_PASSES = 10
 """Evaluations of the loss where each reads the vectors from the disk again; from the solution on
 a sample it takes five or so."""
+
+SAMPLE_BYTES = 1 << 29
+"""Of the standardised vectors of that sample."""
+
+STREAMED_TOLERANCE = 4
+"""How many times farther from the optimum one may stop where each evaluation reads the vectors
+from the disk, and on that sample; the record says so."""
+
+LIKELY = 3
+"""Penalties that are solved on all vectors: the best of the sample's on valid, and weaker ones,
+which more vectors ask for."""
 
 MOST_EVALUATIONS = 300
 """Evaluations where the vectors stay in memory."""
@@ -130,12 +141,21 @@ class SoftmaxLearner:
         self._present = self._present[self._present >= 0]
         rows = self._rows(train)
         judged = self._loss(self._rows(valid), _labels(valid, self.target))
-        spectrum = Spectrum.of((piece.vectors for piece in rows.some(SPECTRUM_ROWS)), rows.hidden)
-        near = None
+        wanted = max(SPECTRUM_ROWS, 8 * rows.hidden)
+        spectrum = Spectrum.of((piece.vectors for piece in rows.some(wanted)), rows.hidden)
+        config, near = self.config, None
         if not rows.kept:
-            near = self._on_a_sample(train, rows, labels, spectrum)
-        found = _along(self.config, self._loss(rows, labels), judged, spectrum, near, progress)
+            assert config.tolerance is not None
+            config = replace(config, tolerance=STREAMED_TOLERANCE * config.tolerance)
+            near = self._on_a_sample(config, train, rows, labels, spectrum)
+            best = int(judged.losses(near.weights, near.bias).argmin())
+            likely = slice(best, best + LIKELY)
+            config = replace(config, penalties=config.penalties[likely])
+            near = replace(near, weights=near.weights[likely], bias=near.bias[likely])
+        found = _along(config, self._loss(rows, labels), judged, spectrum, near, progress)
         self._weights, self._bias = found.weights, found.bias
+        if near is not None:
+            found.selected["tolerance"] = config.tolerance
         return found.selected, []
 
     def predict(self, split: Split) -> NDArray[np.float32]:
@@ -148,14 +168,18 @@ class SoftmaxLearner:
         return found
 
     def _on_a_sample(
-        self, train: Split, rows: Rows, labels: list[NDArray[np.int64]], spectrum: Spectrum
+        self,
+        config: SolveConfig,
+        train: Split,
+        rows: Rows,
+        labels: list[NDArray[np.int64]],
+        spectrum: Spectrum,
     ) -> Solution:
         """Solve on evenly spaced proteins that fit in memory, for all penalties."""
-        step = -(-rows.size // MEMORY_LIMIT)
+        step = -(-rows.size // SAMPLE_BYTES)
         taken = self._rows(train.take(np.arange(0, len(train), step)))
-        return _solve(
-            self.config, self._loss(taken, labels[::step]), self.config.penalties, spectrum
-        )
+        loss = self._loss(taken, labels[::step])
+        return _solve(config, loss, config.penalties, spectrum)
 
     def _rows(self, split: Split) -> Rows:
         return Rows(split.sequences, self.known, self._scaling, apart=self.config.window // 2)
@@ -185,7 +209,8 @@ class PairLogisticLearner:
         """Solve on one split, choose the penalty by the other."""
         taken = train.take(np.arange(len(train))[evenly_spaced(train.sequences)])
         self._scaling = scaling_of(taken.sequences, self.known)
-        fitted, judged = self._loss(taken), self._loss(valid)
+        judges = valid.take(np.arange(len(valid))[evenly_spaced(valid.sequences)])
+        fitted, judged = self._loss(taken), self._loss(judges)
         hidden = len(self._scaling.mean)
         spectrum = Spectrum.of(fitted.some(max(SPECTRUM_ROWS, 8 * hidden)), hidden)
         found = _along(self.config, fitted, judged, spectrum, None, progress)

@@ -67,6 +67,8 @@ class Solution:
     """Norm of the gradient at the end, as a share of that at zero weights, `[penalties]`."""
     evaluations: int
     """Of the loss on train, for all penalties at once."""
+    at_zero: tuple[Array, Array]
+    """The gradient at zero weights, by weights `[scores, hidden]` and bias `[biases]`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def solve(
         spectrum: of the features.
         start: where to begin.
         tolerance: how far the gradient must fall, as a share of that at zero weights.
-        near: where to begin: the solution for a neighbouring penalty, or for each on a sample.
+        near: where to begin: the solution for a neighbouring penalty, or for each on a sample,
+            whose gradient at zero is then the one that is compared with.
         most: evaluations of the loss after which to stop in any case.
 
     Raises:
@@ -114,7 +117,7 @@ def solve(
         turned = flat[:, biases:].reshape(count, scores, hidden) * lengths
         return turned @ spectrum.vectors.T, start.bias + flat[:, :biases] * bias_lengths
 
-    def gradient(flat: Array) -> Array:
+    def told(flat: Array) -> tuple[Array, Array]:
         weights, bias = unpack(flat)
         losses, by_weights, by_bias = loss(weights, bias)
         if not np.isfinite(losses).all():
@@ -122,21 +125,31 @@ def solve(
                 f"the loss of the head is {losses[~np.isfinite(losses)][0]}",
                 fix="look at the representations for extreme values",
             )
-        by_weights = by_weights + penalties[:, None, None] * weights
-        turned = (by_weights @ spectrum.vectors) * lengths
-        return np.concatenate([by_bias * bias_lengths, turned.reshape(count, -1)], axis=1)
+        return by_weights + penalties[:, None, None] * weights, by_bias
+
+    def turned(by_weights: Array, by_bias: Array) -> Array:
+        found = (by_weights @ spectrum.vectors) * lengths
+        return np.concatenate([by_bias * bias_lengths, found.reshape(count, -1)], axis=1)
+
+    def gradient(flat: Array) -> Array:
+        return turned(*told(flat))
 
     begin = np.zeros((count, biases + scores * hidden))
-    slopes = gradient(begin)
+    if near is None:
+        by_weights, by_bias = told(begin)
+        # No penalty has a say at zero weights: it is the same for all.
+        at_zero = by_weights[0], by_bias[0]
+    else:
+        at_zero = near.at_zero
+    slopes = turned(at_zero[0][None], np.tile(at_zero[1], (count, 1)))
     target = tolerance * norms(slopes)
     evaluations = 1
     if near is not None:
-        turned = (near.weights @ spectrum.vectors) / lengths
         begin[:, :biases] = (near.bias - start.bias) / bias_lengths
-        begin[:, biases:] = turned.reshape(count, -1)
+        rotated = (near.weights @ spectrum.vectors) / lengths
+        begin[:, biases:] = rotated.reshape(len(rotated), -1)
         slopes = gradient(begin)
-        evaluations += 1
     flat, slopes, more = lbfgs(gradient, begin, slopes, target, most - evaluations)
     weights, bias = unpack(flat)
     shares = np.divide(norms(slopes), target, out=np.zeros(count), where=target > 0) * tolerance
-    return Solution(weights, bias, shares, evaluations + more)
+    return Solution(weights, bias, shares, evaluations + more, at_zero)

@@ -31,7 +31,7 @@ from tape_bench import places
 from tape_bench.data.digests import digest_of
 from tape_bench.data.tokens import LETTERS
 from tape_bench.errors import ModelError
-from tape_bench.models.files_read import files_read
+from tape_bench.models.files_read import files_read, made_from
 from tape_bench.models.reached import follow
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def with_evidence(model: Embedder) -> Identity:
         probes = ask(model)
     reached = follow(model)
     # By their content: where they lie may change.
-    tables = sorted(digest_of(file, places.cache()).sha256 for file in files)
+    read = {*files, *made_from(model)}
+    tables = sorted({digest_of(file, places.cache()).sha256 for file in read})
     code = hashlib.sha256("\n".join([reached.digest, *tables]).encode()).hexdigest()
     return dataclasses.replace(identity, rests_on=Evidence(code, reached.packages, probes))
 

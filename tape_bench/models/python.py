@@ -14,6 +14,7 @@ from typing import Any
 
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Embedder
+from tape_bench.models.files_read import files_read, made_from
 from tape_bench.models.user_code import check_embedder, users_code
 
 
@@ -35,12 +36,19 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
             f"cannot tell which class 'python:{argument or ''}' means",
             fix="write python:FILE.py:CLASS or python:package.module:CLASS",
         )
+    with files_read() as files:
+        model = _made(argument, place, name, device=device, dtype=dtype)
+    made_from(model, files)
+    return model
+
+
+def _made(argument: str | None, place: str, name: str, **asked: str | None) -> Embedder:
     with users_code(f"the model python:{argument}: importing it"):
         module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, name):
         raise ModelError(f"there is no class {name!r}", where=place)
     make = getattr(module, name)
-    accepted = _accepted(make, name, place, device=device, dtype=dtype)
+    accepted = _accepted(make, name, place, **asked)
     with users_code(f"the model python:{argument}: making one"):
         model = make(**accepted)
     return check_embedder(model, f"{place}:{name}")

@@ -10,14 +10,17 @@ told by its version, and nothing in it is followed.
 
 from __future__ import annotations
 
+import copyreg
+import dataclasses
 import hashlib
 import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache, cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -70,6 +73,7 @@ class _Walk:
         self.packages: set[str] = set()
         """Top-level names of installed modules."""
         self._origins = Origins(type(root).__module__)
+        self._home = _home(type(root).__module__)
         self._numbers: dict[int, int] = {}
         self._alive: list[object] = []
         self._name(root)
@@ -87,6 +91,8 @@ class _Walk:
             return self._class(thing)
         if isinstance(thing, types.ModuleType):
             return self._module(thing)
+        if isinstance(thing, PurePath):
+            return f"path {self._name(str(thing))}"
         # The very type: what derives from a list or a dictionary may hold more.
         describe = self._kinds.get(type(thing), self._object)
         return describe(thing)
@@ -104,6 +110,8 @@ class _Walk:
             frozenset: self._set,
             types.CellType: self._cell,
             types.MethodType: lambda m: f"method {self._all([m.__func__, m.__self__])}",
+            types.MappingProxyType: lambda d: f"dict {self._name(dict(d))}",
+            memoryview: lambda view: f"bytes {self._name(view.tobytes())}",
             property: lambda p: f"property {self._all([p.fget, p.fset])}",
             staticmethod: lambda s: f"static {self._name(s.__func__)}",
             classmethod: lambda c: f"class method {self._name(c.__func__)}",
@@ -115,6 +123,9 @@ class _Walk:
         """Return a scalar as it is, and of anything else its number."""
         if type(thing) in _SCALARS:
             text = repr(thing)
+            if self._home and self._home in text:
+                # A model that asks where it lies is the same when it is moved.
+                text = text.replace(self._home, "<home>")
             return text if len(text) < _LONG else _sha(text.encode(errors="replace"))
         if id(thing) not in self._numbers:
             self._numbers[id(thing)] = len(self._numbers)
@@ -131,8 +142,7 @@ class _Walk:
 
     def _set(self, values: Any) -> str:
         # The order of a set is another each time the program starts.
-        plain = sorted(repr(value) for value in values if type(value) in _SCALARS)
-        return f"set {len(values)} {plain}"
+        return f"set {len(values)} {sorted(map(_plain, values))}"
 
     def _cell(self, cell: types.CellType) -> str:
         try:
@@ -155,18 +165,20 @@ class _Walk:
         try:
             content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
         except (RuntimeError, TypeError, NotImplementedError):  # sparse, quantised, without data
-            return f"{about} {tensor.layout}"
+            return f"{about} {tensor.layout} {self._foreign(tensor, type(tensor))}"
         return f"{about} {_sha(content.data)}"
 
     def _network(self, network: Any, torch: Any) -> str:
         """Describe a torch module by its weights, and by what else its class's author set."""
         cls = type(network)
         state = [dict(network._parameters), dict(network._modules), network.training]
-        unsaved = network._non_persistent_buffers_set
+        # A user's own are for him to decide; a library works them out from the others.
+        users = self._origins.is_users_class(cls)
+        unsaved = set() if users else network._non_persistent_buffers_set
         state.append({n: b for n, b in network._buffers.items() if n not in unsaved})
         torchs_own = vars(torch.nn.Module())
         rest = {n: v for n, v in vars(network).items() if n not in torchs_own}
-        if not self._origins.is_users_class(cls):
+        if not users:
             # A library's network keeps what it works out on the way in names of its own.
             rest = {n: v for n, v in rest.items() if n[0] != "_" and type(v) in _SCALARS}
         hooks = [*network._forward_hooks.values(), *network._forward_pre_hooks.values()]
@@ -174,6 +186,8 @@ class _Walk:
 
     def _object(self, thing: Any) -> str:
         cls = type(thing)
+        if self._origins.is_ours(cls.__module__) and hasattr(thing, "embed"):
+            return self._model_of_ours(thing)
         if self._origins.is_users_class(cls):
             state = dict(getattr(thing, "__dict__", {}))
             for base in cls.__mro__:
@@ -192,16 +206,25 @@ class _Walk:
     def _foreign(self, thing: Any, cls: type) -> str:
         """Describe an object of a library by what it would be pickled as, if it can be."""
         try:
-            reduced = thing.__reduce_ex__(4)
+            # Some kinds, a regular expression for one, leave it to a table.
+            reduce = copyreg.dispatch_table.get(cls)
+            reduced = reduce(thing) if reduce else thing.__reduce_ex__(4)
             if isinstance(reduced, str):
                 return f"global {self._name(cls)} {reduced}"
             # What it is made by, its arguments and state; then iterators over what it holds.
             parts = [part if n < 3 else list(part or ()) for n, part in enumerate(reduced[:5])]
-        # Any library's code may run here. What cannot be pickled is told by its class alone;
-        # the probes are left to show what it does.
+        # Any library's code may run here. What cannot be pickled is told by its class and what it
+        # shows of itself; the probes are left to show what it does.
         except Exception:
-            return f"opaque {self._name(cls)}"
+            return f"opaque {self._all([cls, getattr(thing, '__dict__', {})])}"
         return f"of a library {self._all([cls, *parts])}"
+
+    def _model_of_ours(self, model: Any) -> str:
+        """Describe a model of ours that a user's hands its questions on to, as its key does."""
+        told = dataclasses.asdict(model.identity)
+        # Where its weights lie may change.
+        del told["spec"]
+        return f"ours {self._all([type(model), told])}"
 
     def _function(self, function: types.FunctionType) -> str:
         cells = list(function.__closure__ or ())
@@ -276,6 +299,16 @@ class _Walk:
             waiting += [_module_of(value) for value in list(vars(module).values())]
 
 
+def _plain(value: object) -> str:
+    """Tell what a set may hold in words that are the same each time the program starts."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_plain, value))})"
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
+    known = type(value) in _SCALARS or isinstance(value, (np.generic, Enum, PurePath))
+    return repr(value) if known else type(value).__qualname__
+
+
 def _module_of(value: object) -> str | None:
     if isinstance(value, types.ModuleType):
         return value.__name__
@@ -293,6 +326,15 @@ def _names(code: types.CodeType) -> set[str]:
         if isinstance(constant, types.CodeType):
             found |= _names(constant)
     return found
+
+
+def _home(module: str) -> str:
+    """Return the folder that a module, or the package it is in, lies in; "" where there is none."""
+    file = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
+    if file is None:
+        return ""
+    lies = Path(file).absolute()
+    return str(lies.parent.parent if lies.name == "__init__.py" else lies.parent)
 
 
 def _file_digest(file: object) -> str:

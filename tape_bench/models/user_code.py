@@ -40,10 +40,13 @@ def users_code(
         if unless(error):
             raise
         words = f": {error}" if str(error) else ""
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
         raise ModelError(
             f"{doing} raised {type(error).__name__}{words}",
             where=_users_line(error),
-            fix="correct the model's code",
+            fix=f"install what it needs, e.g. pip install {missing.partition('.')[0]}"
+            if missing
+            else "correct the model's code",
         ) from error
 
 

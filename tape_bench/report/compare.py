@@ -197,7 +197,7 @@ def in_words(change: Change) -> str:
     if p is None or change.low is None or change.high is None:
         return f"{ahead}; not told from chance: {change.remark}"
     if p >= SIGNIFICANT:
-        return f"no difference that chance could not make: as large a one in {_odds(p)}"
+        return f"no clear difference: chance alone gives as large a one in {_odds(p)}"
     if change.low <= 0 <= change.high:
         return f"{ahead}, which the luck of training could make"
     word = "better" if better > 0 else "worse"
@@ -205,7 +205,9 @@ def in_words(change: Change) -> str:
 
 
 def _odds(p: float) -> str:
-    return "at most 1 of 1,000 cases" if p <= 0.001 else f"about {p * 100:.2g} of 100 cases"
+    if p <= 0.001:
+        return "at most 1 of 1,000 cases"
+    return f"about {p * 100:.2g} of 100 cases" if p < 0.1 else f"about {p * 100:.0f} of 100 cases"
 
 
 def _by_seed(record: RunRecord, metric: MetricRecord | None) -> BySeed | None:

@@ -36,7 +36,7 @@ def build(
     said = list(warnings)
     if older:
         said.append(
-            f"{older} older record{'s' * (older > 1)} of the same settings not shown; "
+            f"{older} older record{'s' * (older > 1)} of the same names and settings not shown; "
             "`tape-bench history` shows them"
         )
     sections = []

@@ -27,10 +27,10 @@ def terminal(leaderboard: Leaderboard, console: Console) -> None:
     """Print the leaderboard; names go through as plain text, so that none can steer a terminal."""
     for section in leaderboard.sections:
         table = _table(leaderboard, section)
+        say(console, section.caption, "bold yellow" if section.simulated else "bold")
         if natural_width(console, table) <= console.width:
             console.print(table)
         else:
-            say(console, section.caption, _caption_style(section))
             for index, column in enumerate(section.columns):
                 _block(leaderboard, section, index, column, console)
             console.print()
@@ -49,14 +49,8 @@ def text(leaderboard: Leaderboard, width: int = 120) -> str:
     return out.getvalue()
 
 
-def _caption_style(section: Section) -> str:
-    return "bold yellow" if section.simulated else "bold"
-
-
 def _table(leaderboard: Leaderboard, section: Section) -> Table:
     table = Table(
-        title=Text(section.caption, style=_caption_style(section)),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),

@@ -53,10 +53,11 @@ def changes(before: RunRecord | None, now: RunRecord) -> list[str]:
 
 def _circumstances(record: RunRecord) -> dict[str, str]:
     """Facets of a run, and what it ran on."""
-    account, data = record.provenance, record.task.data
+    account, data, rests_on = record.provenance, record.task.data, record.model.rests_on
     commit = (account.git_commit or "")[:7] + ("*" if account.git_dirty else "")
     return {
         **{name: text for name, text in _facets(record).items() if name != "model"},
+        "code": f"code and files {rests_on.code[:7]}" if rests_on else "",
         "card": f"card version {record.task.version}",
         "data": f"{data.status} data {data.digest[:7]}",
         "package": f"tape-bench {account.package_version}",

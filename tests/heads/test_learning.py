@@ -80,8 +80,8 @@ def test_vectors_read_from_the_disk_each_time_give_the_same_head(head, monkeypat
         return selected, learned.predict(data["cb513"])
 
     kept, expected = predicted()
-    for module in (rows, solved):
-        monkeypatch.setattr(module, "MEMORY_LIMIT", 100_000)
+    monkeypatch.setattr(rows, "MEMORY_LIMIT", 100_000)
+    monkeypatch.setattr(solved, "SAMPLE_BYTES", 100_000)
     streamed, found = predicted()
     assert streamed["penalty"] == kept["penalty"]
     assert streamed["evaluations"] <= solved.MOST_PASSES

@@ -95,7 +95,8 @@ def test_penalties_solved_together_are_those_solved_alone_and_warm():
     near = None
     for number in range(3):
         near = solve(loss, penalties[[number]], spectrum, loss.start(), TIGHT, near)
-        np.testing.assert_allclose(near.weights[0], together.weights[number], atol=1e-4)
+        # Weights may differ by the gradient's tolerance over the penalty.
+        np.testing.assert_allclose(near.weights[0], together.weights[number], atol=1e-3)
 
 
 def windows(known, sequences, window):

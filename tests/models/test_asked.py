@@ -8,7 +8,7 @@ import pytest
 
 from tape_bench import load_model
 from tape_bench.errors import ModelError, TapeBenchError, UsageError
-from tape_bench.models.embedder import Identity, check_request
+from tape_bench.models.embedder import check_request
 
 OWN = """
 import numpy as np
@@ -102,13 +102,9 @@ def test_networks_refuse_a_bare_sequence_before_they_load():
         load_model("random:proteinlm-200m").embed("MKT")
 
 
-def test_tape_bert_refuses_a_bare_sequence():
-    from tape_bench.models.tape_bert import TapeBertEmbedder
-
-    identity = Identity("tape_bert", "tape_bert", "1", None, 0, 8, None, None)
-    model = TapeBertEmbedder(identity, network=None, first="tanh")  # type: ignore[arg-type]
+def test_tape_bert_refuses_a_bare_sequence(tape_folder: str):
     with pytest.raises(TapeBenchError, match="must be a list"):
-        model.embed("MKT")
+        load_model(f"tape_bert:{tape_folder}").embed("MKT")
 
 
 def test_a_tuple_of_sequences_is_fine():

@@ -208,6 +208,133 @@ def library(
     }
 
 
+HELD = """
+import functools, importlib, os, re, sqlite3, threading, types
+from pathlib import Path
+import numpy as np
+import torch
+from base import Plain
+HERE = Path(__file__).parent
+FILE = (HERE / "value.txt").read_text
+def VALUE():
+    return os.environ["VALUE"]
+class Buffered(torch.nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.register_buffer("table", torch.tensor([value]), persistent=False)
+class Mine(Plain):
+    def __init__(self):
+        self.held = {}
+"""
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "{(1, VALUE())}",
+        "frozenset([frozenset([np.int64(VALUE())])])",
+        "re.compile(VALUE())",
+        "types.MappingProxyType({1: VALUE()})",
+        "memoryview(bytearray(VALUE(), 'ascii'))",
+        "Buffered(float(VALUE()))",
+        "torch.tensor([0.0, float(VALUE())]).to_sparse()",
+        "threading.local(); self.held.value = VALUE()",
+    ],
+)
+def test_what_a_model_holds_is_looked_into(look: Look, held: str, monkeypatch: pytest.MonkeyPatch):
+    files = {"mine.py": HELD.format(held), "value.txt": ""}
+    monkeypatch.setenv("VALUE", "1")
+    first = look(**files)
+    assert same(look(**files), first), "nothing has changed"
+    monkeypatch.setenv("VALUE", "2")
+    other = look(**files)
+    assert agree(other.probes, first.probes), "no probe shows it"
+    assert other.digest != first.digest
+
+
+def test_a_file_read_while_the_model_is_made(look: Look):
+    source = HELD.format("functools.cache(lambda: FILE()); self.held()")
+    first = look(**{"mine.py": source, "value.txt": "1"})
+    assert same(look(**{"mine.py": source, "value.txt": "1"}), first), "nothing has changed"
+    assert not same(look(**{"mine.py": source, "value.txt": "2"}), first)
+
+
+@pytest.mark.parametrize(
+    ("opened", "asked"),
+    [
+        ("sqlite3.connect(HERE / 'table')", "held.execute('select * from t').fetchone()"),
+        ("None", "sqlite3.connect(HERE / 'table').execute('select * from t').fetchone()"),
+    ],
+    ids=["kept open", "opened each time"],
+)
+def test_a_table_in_a_database(look: Any, tmp_path: Path, opened: str, asked: str):
+    import sqlite3
+
+    def write(value: int) -> None:
+        (tmp_path / "table").unlink(missing_ok=True)
+        with sqlite3.connect(tmp_path / "table") as table:
+            table.execute("create table t (value integer)")
+            table.execute(f"insert into t values ({value})")
+        table.close()
+
+    source = HELD.format(opened) + (
+        f"    def vector(self, letter):\n        held = self.held\n        {asked}\n"
+        "        return super().vector(letter)\n"
+    )
+    files = {"mine.py": source, "value.txt": ""}
+    write(1)
+    first = look(**files)
+    assert same(look(**files), first), "nothing has changed"
+    write(2)
+    assert not same(look(**files), first)
+
+
+def test_a_module_whose_name_is_put_together(look: Look):
+    source = HELD.format("importlib.import_module('la' + 'te').table")
+    one = {"mine.py": source, "value.txt": "", "late.py": "def table(): return 1"}
+    first = look(**one)
+    assert same(look(**one), first), "nothing has changed"
+    assert not same(look(**one | {"late.py": "def table(): return 2"}), first)
+
+
+def test_a_model_that_knows_where_it_lies_may_be_moved(tmp_path: Path, monkeypatch: Any):
+    source = MODEL.replace("class Plain", "from pathlib import Path\nPLACE = Path(__file__)\n"
+        "class Plain").replace("scale = 1.0", "place = [PLACE.parent / 'x', str(PLACE), 'y']"
+        "\n    scale = 1.0")  # fmt: skip
+    found = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(source)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        found.append(with_evidence(load_model(f"python:{tmp_path / name}/mine.py:Plain")).rests_on)
+    assert same(*found)
+
+
+def test_a_model_that_asks_one_of_ours(look: Look, tmp_path: Path):
+    import json
+
+    source = """
+import dataclasses
+from tape_bench import load_model
+from base import IDENTITY
+class Mine:
+    def __init__(self):
+        self.asked = load_model("random:config.json")
+        self.identity = dataclasses.replace(IDENTITY, hidden_size=8)
+    def embed(self, sequences, pool="residues"):
+        return self.asked.embed(sequences, pool)
+"""
+    small = {
+        "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "vocab_size": 31,
+        "max_position_embeddings": 128, "layer_norm_eps": 1e-12, "hidden_act": "gelu_new",
+    }  # fmt: skip
+    files = {"mine.py": source, "config.json": json.dumps(small)}
+    first = look(**files)
+    assert same(look(**files), first), "nothing has changed"
+    deeper = json.dumps(small | {"num_hidden_layers": 2})
+    assert not same(look(**files | {"config.json": deeper}), first)
+
+
 def test_an_upgraded_library(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path / "lib"))
     source = "import some_lib\n" + INHERITED
