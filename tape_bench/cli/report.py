@@ -107,19 +107,13 @@ def _figures(board: Leaderboard) -> list[Picture]:
 
 
 def _print(board: Leaderboard, output: Path | None) -> None:
-    import io
-
-    from rich.console import Console
-
+    from tape_bench.report import render
     from tape_bench.report.layout import console
-    from tape_bench.report.render import terminal
 
     if output is None:
-        terminal(board, console())
-        return
-    text = io.StringIO()
-    terminal(board, Console(file=text, width=120))
-    _write(text.getvalue(), output)
+        render.terminal(board, console())
+    else:
+        _write(render.text(board), output)
 
 
 def _write(text: str, output: Path | None) -> None:

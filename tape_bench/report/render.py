@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from textwrap import wrap
 
@@ -39,6 +40,13 @@ def terminal(leaderboard: Leaderboard, console: Console) -> None:
         say(console, line, "dim")
     for text, letter in leaderboard.footnotes.items():
         say(console, f"{letter}  {plain(text)}", "dim")
+
+
+def text(leaderboard: Leaderboard, width: int = 120) -> str:
+    """Return what a terminal of some width would show, without its colours."""
+    out = io.StringIO()
+    terminal(leaderboard, Console(file=out, width=width))
+    return out.getvalue()
 
 
 def _table(leaderboard: Leaderboard, section: Section) -> Table:

@@ -136,7 +136,7 @@ class Section:
         return tuple(row for group in self.groups for row in group.rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Leaderboard:
     """The whole table with its footnotes, each of which stands once."""
 
@@ -151,6 +151,12 @@ class Leaderboard:
         from tape_bench.report import frames
 
         return frames.of_leaderboard(self)
+
+    def __repr__(self) -> str:
+        """Show the tables at Python's prompt, as `tape-bench report` does."""
+        from tape_bench.report import render
+
+        return render.text(self)
 
     def _repr_html_(self) -> str:
         """Show the tables in a notebook."""

@@ -87,9 +87,13 @@ def test_the_leaderboard_is_that_of_the_command_line(invoke, runs, monkeypatch):
     assert [row["model"] for row in alone["sections"][0]["groups"][0]["rows"]] == ["a", "b"]
 
 
-def test_a_leaderboard_shows_itself_in_a_notebook(runs):
-    assert "<table>" in leaderboard(load_records(*runs), notes=["a <note>"])._repr_html_()
-    assert "a &lt;note&gt;" in leaderboard(load_records(*runs), notes=["a <note>"])._repr_html_()
+def test_a_leaderboard_shows_itself_in_a_notebook_and_at_the_prompt(invoke, runs, tmp_path):
+    board = leaderboard(load_records(*runs), notes=["a <note>"])
+
+    assert "<table>" in board._repr_html_()
+    assert "a &lt;note&gt;" in board._repr_html_()
+    invoke(report_command.command, *runs, "--format", "terminal", "-o", tmp_path / "x.txt")
+    assert repr(leaderboard(load_records(*runs))) == (tmp_path / "x.txt").read_text()
 
 
 def test_a_comparison_is_that_of_the_command_line(invoke, runs):
