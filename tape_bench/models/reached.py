@@ -186,7 +186,9 @@ class _Walk:
 
     def _object(self, thing: Any) -> str:
         cls = type(thing)
-        if self._origins.is_ours(cls.__module__) and hasattr(thing, "embed"):
+        ours = self._origins.is_ours(cls.__module__) and hasattr(thing, "embed")
+        # One that was trained on in memory is no longer what its identity says.
+        if ours and not getattr(thing, "changed", False):
             return self._model_of_ours(thing)
         if self._origins.is_users_class(cls):
             state = dict(getattr(thing, "__dict__", {}))
