@@ -75,12 +75,12 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
         "linear": HeadEntry(
             f"{_SOLVED}:SoftmaxLearner",
             None,
-            SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3),
+            SolveConfig("multinomial logistic regression", _powers(1, -5, 1), 1e-3),
         ),
         "window": HeadEntry(
             f"{_SOLVED}:SoftmaxLearner",
             None,
-            SolveConfig("multinomial logistic regression", _powers(-1, -5, 1), 1e-3, window=7),
+            SolveConfig("multinomial logistic regression", _powers(1, -5, 1), 1e-3, window=7),
             note="linear in the seven residues that TAPE's head sees",
         ),
         "tape": HeadEntry(
@@ -101,7 +101,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
         "linear": HeadEntry(
             f"{_SOLVED}:SoftmaxLearner",
             None,
-            SolveConfig("multinomial logistic regression", _powers(-1, -6, 0.5), 1e-3),
+            SolveConfig("multinomial logistic regression", _powers(1, -5, 1), 1e-3),
         ),
         "tape": HeadEntry(_MLP, FitConfig(1e-3, 0.01, batch=64)),
     },
@@ -124,7 +124,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
         "linear": HeadEntry(
             f"{_SOLVED}:PairLogisticLearner",
             None,
-            SolveConfig("logistic regression on products of channels", _powers(-1, -6, 1), 1e-3),
+            SolveConfig("logistic regression on products of channels", _powers(1, -6, 1), 1e-3),
             note="every protein weighs the same; of more than 2^24 pairs, evenly spaced proteins",
         ),
         "tape": HeadEntry(
