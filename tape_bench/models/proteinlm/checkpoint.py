@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -126,16 +127,24 @@ def digest(source: WeightSource, dtype: torch.dtype | None = None) -> str:
         CheckpointError: a weight has values that are not finite.
     """
 
-    def line(name: str) -> str:
-        tensor = source.read(name, dtype=dtype)
-        refuse_not_finite(name, tensor, source.files)
+    def line(name: str, tensor: Tensor) -> str:
         content = hashlib.sha256(tensor.view(torch.uint8).numpy().data).hexdigest()
         return f"{name} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} {content}\n"
 
-    # Hashing lets other threads run; two tensors at a time keep two cores busy.
+    whole = hashlib.sha256()
+    waiting: deque[Future[str]] = deque()
+    # Hashing lets other threads run; two tensors at a time keep two cores busy. They are read by
+    # this thread alone: what another has allocated is lost to the loading that comes after.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        lines = pool.map(line, sorted(weights(source.config)))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        for name in sorted(weights(source.config)):
+            tensor = source.read(name, dtype=dtype)
+            refuse_not_finite(name, tensor, source.files)
+            waiting.append(pool.submit(line, name, tensor))
+            if len(waiting) > 2:
+                whole.update(waiting.popleft().result().encode())
+        for last in waiting:
+            whole.update(last.result().encode())
+    return whole.hexdigest()
 
 
 def refuse_not_finite(name: str, tensor: Tensor, files: Sequence[Path]) -> None:
