@@ -39,7 +39,7 @@ def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
 
     embedder = load_model(model)
     card = registry.task(task)
-    settings = Settings(data=data, splits=(card.headline,), head=head or None)
+    settings = Settings.of({"data": data, "splits": (card.headline,), "head": head or None})
     planned = plan(card, embedder.identity, settings)
     examples = planned.examples()
     target = card.targets[0]
