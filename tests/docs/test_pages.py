@@ -61,7 +61,10 @@ def test_every_command_on_a_page_is_one(page: str, typed: str, tmp_path: Path, m
 @pytest.mark.parametrize("snippet", list(blocks(ROOT / "README.md", "python")))
 def test_every_python_snippet_of_readme_runs(snippet: str, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
+    names: dict[str, Any] = {"__name__": "snippet"}
+    exec(compile(snippet, "snippet", "exec"), names)
+    assert all(record.status == "complete" for record in names["records"])
+    assert [len(vectors) for vectors in names["vectors"]] == [len("MKTAYIAKQR")]
 
 
 def test_the_page_from_python_runs_from_top_to_bottom(tmp_path: Path, monkeypatch, capsys):
