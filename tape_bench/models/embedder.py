@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -94,6 +94,18 @@ class Embedder(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Packed:
+    """What one launch came to."""
+
+    representations: dict[Pool, list[Representation]]
+    """By pooling, one a sequence, in the order given."""
+    tokens: int
+    """Tokens that went through the network, special ones and padding included."""
+    recomputed: int = 0
+    """Sequences whose values overflowed in half precision and were computed again in float32."""
+
+
 @runtime_checkable
 class PackedEmbedder(Embedder, Protocol):
     """A model that computes sequences laid end to end, without padding, in one launch."""
@@ -105,10 +117,63 @@ class PackedEmbedder(Embedder, Protocol):
     def tokens_per_launch(self) -> int:
         """Return the tokens worth computing at once, as far as memory goes; all kinds count."""
 
-    def embed_packed(
-        self, sequences: Sequence[str], pools: Sequence[Pool]
-    ) -> dict[Pool, list[Representation]]:
+    def embed_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Packed:
         """Represent sequences in one launch, pooled in each of these ways; see `embed`."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A transformer's shape, from which its operations are counted without running it."""
+
+    layers: int
+    """Blocks that are gone through."""
+    hidden: int
+    inner: int
+    """Width inside the perceptron."""
+    dtype: str
+    """Precision of its matrix products, e.g. `float32`: not always that of its weights."""
+    device: str
+    """Where it computes, e.g. `cpu` or `cuda:0`."""
+    gated: bool = False
+    """Whether the perceptron has a second widening product, as SwiGLU has."""
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A model that says what shape its network has: what `bench` needs to speak of operations."""
+
+    def describe(self) -> Network:
+        """Return the shape of the part of the network that representations go through."""
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A model whose loading found something that the user should know."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence each."""
+
+
+@runtime_checkable
+class AttentionMaps(Protocol):
+    """A model that shows where its residues look."""
+
+    def attention_maps(self, sequence: str) -> Iterator[NDArray[np.float32]]:
+        """Yield the attention weights of one sequence, layer after layer, special tokens left out.
+
+        One layer at a time: those of a large model together take gigabytes.
+
+        Args:
+            sequence: a protein, no longer than the model reads.
+
+        Yields:
+            `[heads, residues, residues]`; rows are those that look, and sum to at most 1, the
+            rest being what they give to special tokens.
+
+        Raises:
+            ModelError: see `Embedder.embed`.
+        """
 
 
 @runtime_checkable
