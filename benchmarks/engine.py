@@ -35,10 +35,11 @@ from plain_bert import PlainBert
 
 from tape_bench.engine import workload
 from tape_bench.engine.embed import represent
-from tape_bench.engine.flops import network_of
+from tape_bench.engine.flops import useful_flops
 from tape_bench.engine.measure import matmul_rate
 from tape_bench.engine.yardsticks import MatmulRate
 from tape_bench.kernels import dispatch
+from tape_bench.models.placement import dtype_named
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig
 from tape_bench.models.proteinlm.reading import Reading
 from tape_bench.models.random import SHAPES, RandomWeights
@@ -130,14 +131,13 @@ def padded(model: ProteinLM, dtype: torch.dtype, *, tape_like: bool) -> Embed:
 
 def compare(model: ProteinLM, count: int) -> Iterator[str]:
     """Race the ways, and yield lines of the table."""
-    network, dtype = network_of(model), model.dtype
-    assert network is not None
+    network, dtype = model.describe(), model.dtype
 
     def way(name: str, asked: torch.dtype, multiplies: torch.dtype, embed: Embed) -> Way:
         return Way(name, asked, multiplies, embed, matmul_rate(model, network, multiplies))
 
     ways = [
-        way("packed", dtype, network.dtype, packed(model)),
+        way("packed", dtype, dtype_named(network.dtype), packed(model)),
         way("padded", dtype, dtype, padded(model, dtype, tape_like=False)),
     ]
     if dtype == torch.float32 or model.device.type == "cuda":
@@ -149,7 +149,7 @@ def compare(model: ProteinLM, count: int) -> Iterator[str]:
         for each in ways:
             each.take(proteins[part::ROUNDS])
     residues = sum(map(len, proteins))
-    useful = network.useful_flops(map(len, proteins))
+    useful = useful_flops(network, map(len, proteins))
     for each in ways:
         top = each.ceiling.flops_per_second
         yield (

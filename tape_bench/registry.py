@@ -7,7 +7,6 @@ Models come from the table below, from installed packages (entry points of the g
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -137,21 +136,6 @@ def model_loader(spec: str) -> tuple[Callable[..., Any], str | None]:
     if family not in known:
         raise elsewhere.model(spec) or unknown_name("model", family, known)
     return resolve(known[family].loader), argument or None
-
-
-def check_options(spec: str, loader: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse options that a model's loader does not have.
-
-    Raises:
-        UsageError: names the options and those it has.
-    """
-    accepted = list(inspect.signature(loader).parameters)[1:]
-    for name in given:
-        if name not in accepted:
-            raise UsageError(
-                f"{spec.partition(':')[0]!r} has no option {name.replace('_', '-')!r}",
-                fix=f"it has: {', '.join(option.replace('_', '-') for option in accepted)}",
-            )
 
 
 def protocol(name: str) -> Callable[..., object]:

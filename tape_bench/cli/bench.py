@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tape_bench.cli import completion
-from tape_bench.cli.options import json_option, model_options, option, tell_notes
+from tape_bench.cli.options import json_option, model_keywords, model_options, option, tell_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tape_bench.engine.flops import Network
+    from tape_bench.models.embedder import Network
 
 
 @click.command(name="bench")
@@ -64,75 +64,35 @@ def command(
         tape-bench bench proteinlm:checkpoints/3b
         tape-bench bench random:proteinlm-200m --dtype bfloat16 --lengths 512 --json
     """
-    from tape_bench import places
     from tape_bench.cli.output import aside
     from tape_bench.cli.progress import watching
-    from tape_bench.engine import workload
-    from tape_bench.engine.cache_rates import cache_rates
+    from tape_bench.engine.benchmark import benchmark
     from tape_bench.engine.executors.session import assemble
-    from tape_bench.engine.flops import network_of
-    from tape_bench.engine.measure import enough_for, measure, warm_up
-    from tape_bench.engine.scaling import measure_together
-    from tape_bench.engine.stored import stored_as
-    from tape_bench.engine.yardsticks import copy_rate
     from tape_bench.errors import UsageError
     from tape_bench.results import provenance
 
     if proteins and seconds:
         raise UsageError("--proteins and --seconds exclude each other", fix="leave one of them out")
-    typical = workload.lengths(500, lengths)
     started = time.perf_counter()
     with aside():
-        session = assemble(model, options, devices)
-    embedder = tell_notes(session.model)
-    network = network_of(embedder)
+        session = assemble(model, model_keywords(options), devices)
+    tell_notes(session.model)
     loading = time.perf_counter() - started
-    identity = embedder.identity
-    longest = identity.longest_input or max(typical)
-    if lengths.isdecimal() and int(lengths) > longest:
-        raise UsageError(
-            f"{identity.name} reads at most {longest} residues",
-            where=f"--lengths {lengths}",
-            fix=f"choose 1 to {longest}",
-        )
-
-    def draw(count: int) -> list[str]:
-        return workload.proteins([min(n, longest) for n in workload.lengths(count, lengths)])
-
     with watching(quiet) as watch:
-        watch.begin(identity.name)
-        watch.progress("warm up", 0, 1, "rounds")
-        warm_up(embedder, draw)
-        if proteins is None:
-            proteins = enough_for(seconds or 20, embedder, draw)
-        watch.progress("warm up", 1, 1, "rounds")
-        speed = measure(
-            embedder,
-            network,
-            draw(proteins),
-            lambda done, total: watch.progress("embed", done, total, "residues"),
-        )
-        memory = provenance.peak_memory()
-        together = devices > 1 and measure_together(
-            session,
-            draw,
-            proteins,
-            lambda done, total: watch.progress("embed together", done, total, "residues"),
-        )
-        watch.progress("cache", 0, 1, "rounds")
-        rates = cache_rates(
-            places.cache(), identity.hidden_size, stored_as(identity, None), typical
-        )
-        watch.progress("cache", 1, 1, "rounds")
+        measured = benchmark(session, lengths, watch, proteins=proteins, seconds=seconds)
+    cache, together = measured.cache, measured.together
     found = {
-        "model": dataclasses.asdict(identity),
+        "model": dataclasses.asdict(session.model.identity),
         "load_seconds": loading,
         "lengths": lengths,
-        "embedding": speed.as_dict(),
+        "embedding": measured.embedding.as_dict(),
         "together": dataclasses.asdict(together) if together else None,
-        "peak_memory_bytes": memory,
-        "cache": {**dataclasses.asdict(rates), "copy_bytes_per_second": copy_rate()},
-        "computed": _computed(network),
+        "peak_memory_bytes": measured.peak_memory_bytes,
+        "cache": {
+            **dataclasses.asdict(cache),
+            "copy_bytes_per_second": measured.copy_bytes_per_second,
+        },
+        "computed": _computed(measured.network),
         "provenance": provenance.collect([provenance.processor()]).model_dump(mode="json"),
     }
     if as_json:
@@ -147,7 +107,7 @@ def _computed(network: Network | None) -> dict[str, Any]:
 
     from tape_bench.kernels import dispatch
 
-    device = torch.device("cpu") if network is None else network.device
+    device = torch.device("cpu" if network is None else network.device)
     on_gpu = device.type == "cuda"
     fused, why = dispatch.choice(device)
     return {
@@ -179,7 +139,8 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     model, speed, cache, computed = (
         found[part] for part in ("model", "embedding", "cache", "computed")
     )
-    known = speed["launches"] is not None
+    packed = speed["launches"] is not None
+    known = speed["useful_flops_per_second"] is not None
     arithmetic = model["reading"].get("arithmetic")
     precision = model["dtype"] + (f", multiplied in {arithmetic}" if arithmetic else "")
     yield "model", plain(model["name"]), f"{model['parameters']:,} parameters, {precision}"
@@ -210,9 +171,9 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     )
     yield (
         "padding",
-        f"{speed['padding']:.1%}" if known else DASH,
+        f"{speed['padding']:.1%}" if packed else DASH,
         f"of {speed['launched_tokens']:,} tokens in {speed['launches']:,} launches"
-        if known
+        if packed
         else "",
     )
     yield "peak memory", _gib(found["peak_memory_bytes"]), "of this process"

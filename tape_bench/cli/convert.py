@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tape_bench.cli.options import option
+from tape_bench.cli.options import option, parse_pairs
 
 if TYPE_CHECKING:
-    from tape_bench.models.proteinlm.config import Gelu, QkvOrder
     from tape_bench.models.proteinlm.convert import Form
 
 
@@ -29,13 +28,15 @@ if TYPE_CHECKING:
 @option("--pp", type=click.IntRange(min=1), help="Pipeline stages of Megatron shards.")
 @option("--checkpoint-version", help="Version of Megatron shards: 0, 1.0, 2.0 or 3.0 (default).")
 @option(
-    "--qkv-order",
-    type=click.Choice(["v0", "v1", "v2"]),
-    help="How query, key and value rows lie in SOURCE, against what its version says.",
+    "-M",
+    "--model-option",
+    "of_family",
+    multiple=True,
+    callback=parse_pairs,
+    metavar="KEY=VALUE",
+    help="What SOURCE does not say: heads, gelu (tanh or erf) or layernorm_eps; or qkv_order (v0, "
+    "v1 or v2), against what its version says.",
 )
-@option("--heads", type=click.IntRange(min=1), help="Attention heads, where SOURCE has no args.")
-@option("--gelu", type=click.Choice(["tanh", "erf"]), help="GELU, where SOURCE has no args.")
-@option("--layernorm-eps", type=float, help="Layer-norm epsilon, where SOURCE has no args.")
 @option(
     "--check",
     type=click.Path(path_type=Path),
@@ -52,10 +53,7 @@ def command(
     tp: int | None,
     pp: int | None,
     checkpoint_version: str | None,
-    qkv_order: QkvOrder | None,
-    heads: int | None,
-    gelu: Gelu | None,
-    layernorm_eps: float | None,
+    of_family: dict[str, str],
     check: Path | None,
 ) -> None:
     """Write the checkpoint SOURCE in another form, as the new folder DESTINATION.
@@ -66,8 +64,10 @@ def command(
     \b
     Examples:
         tape-bench convert checkpoints/3b proteinlm-3b --check proteins.fasta
+        tape-bench convert model_optim_rng.pt proteinlm-200m -M heads=16 -M gelu=tanh
         tape-bench convert proteinlm-3b shards --to megatron --tp 4
     """
+    from tape_bench import keywords
     from tape_bench.errors import UsageError
     from tape_bench.models.placement import dtype_named
     from tape_bench.models.proteinlm.checkpoint import open_checkpoint
@@ -81,7 +81,7 @@ def command(
             fix="leave --tp, --pp and --checkpoint-version out (the folder can be read for any "
             "number of ranks), or add --to megatron",
         )
-    opened = open_checkpoint(source, Given(heads, gelu, layernorm_eps, qkv_order))
+    opened = open_checkpoint(source, Given(**keywords.read("ProteinLM", of_family, Given)))
     for note in opened.notes:
         click.echo(f"note: {note}", err=True)
     digest = convert(

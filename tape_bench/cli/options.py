@@ -53,19 +53,47 @@ def name_variables(command: click.Command, verb: str) -> None:
                 click.echo(f"note: nothing reads {nobodys}; write {own}", err=True)
 
 
+def model_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `model_options` added to a verb, as the model's loader takes it."""
+    general = {name: options[name] for name in ("dtype", "device", "layer")}
+    given = {name: value for name, value in general.items() if value is not None}
+    for name in options["of_family"]:
+        if name in general:
+            raise click.UsageError(f"-M {name}=… is written --{name}")
+    return {**given, **options["of_family"]}
+
+
+def parse_pairs(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Read `KEY=VALUE` given any number of times; hyphens in keys are underscores."""
+    pairs: dict[str, str] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        name = key.strip().replace("-", "_")
+        if not equals or not name:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE")
+        if name in pairs:
+            raise click.BadParameter(f"{name} is given twice")
+        pairs[name] = text
+    return pairs
+
+
 def load(spec: str, options: Mapping[str, Any]) -> Embedder:
     """Load the model a user named, and tell what its loader has to say."""
     from tape_bench.cli.output import aside
     from tape_bench.models import load_model
 
     with aside():
-        model = load_model(spec, **options)
+        model = load_model(spec, **model_keywords(options))
     return tell_notes(model)
 
 
 def tell_notes(model: Embedder) -> Embedder:
     """Tell what a model's loader has to say, and return the model."""
-    for note in getattr(model, "notes", ()):
+    from tape_bench.models.embedder import Noted
+
+    for note in model.notes if isinstance(model, Noted) else ():
         click.echo(f"note: {note}", err=True)
     return model
 
@@ -186,16 +214,15 @@ def model_options(command: Command) -> Command:
             ),
             option("--layer", type=int, help="Read the state after this layer. Default: the last."),
             option(
-                "--reading",
-                shell_complete=completion.offer(["megatron", "fork"]),
-                help="ProteinLM: 'megatron' as pre-trained (default), or 'fork' as the published "
-                "TAPE fork ran it.",
+                "-M",
+                "--model-option",
+                "of_family",
+                multiple=True,
+                callback=parse_pairs,
+                metavar="KEY=VALUE",
+                help="An option of the model's family, e.g. -M reading=fork; `tape-bench models "
+                "FAMILY` lists them.",
             ),
-            option("--special-tokens", help="ProteinLM: 'cls' or 'cls_sep'; goes with --reading."),
-            option("--qkv-order", help="ProteinLM: v0, v1 or v2, against what the file says."),
-            option("--heads", type=int, help="ProteinLM: where the file does not say."),
-            option("--gelu", help="ProteinLM: 'tanh' or 'erf', where the file does not say."),
-            option("--layernorm-eps", type=float, help="ProteinLM: where the file does not say."),
         ]
     ):
         command = add(command)

@@ -13,9 +13,11 @@ from tape_bench.cli.options import (
     compute_options,
     data_option,
     json_option,
+    model_keywords,
     model_options,
     option,
     parse_names,
+    parse_pairs,
     tell_notes,
 )
 from tape_bench.errors import UsageError
@@ -62,6 +64,15 @@ if TYPE_CHECKING:
     default="probe",
     show_default=True,
     help="How one gets from the model to predictions.",
+)
+@option(
+    "-P",
+    "--protocol-option",
+    "of_protocol",
+    multiple=True,
+    callback=parse_pairs,
+    metavar="KEY=VALUE",
+    help="An option of the protocol, e.g. -P head=tape.",
 )
 @data_option
 @option(
@@ -110,6 +121,7 @@ def command(
     tasks: tuple[str, ...],
     seeds: str | None,
     head: str | None,
+    of_protocol: dict[str, str],
     rerun: bool,
     dry_run: bool,
     as_json: bool,
@@ -129,24 +141,25 @@ def command(
         tape-bench run proteinlm:checkpoints/3b --devices 8
         torchrun --nproc-per-node 8 --nnodes 4 -m tape_bench.cli run proteinlm:checkpoints/3b
     """  # fmt: skip
+    from tape_bench import protocols
     from tape_bench.cli.output import aside
     from tape_bench.engine.executors.session import assemble
     from tape_bench.evaluate import check_protocol, run_tasks
     from tape_bench.plan import Settings, cards_of
 
+    if head is not None and of_protocol.setdefault("head", head) != head:
+        raise UsageError("--head and -P head=… exclude each other", fix="leave one of them out")
     setting_names = Settings.__dataclass_fields__
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
-        | {"head": head, "seeds": None if seeds is None else _seeds(seeds)}
+        | protocols.read_options(options["protocol"], of_protocol)
+        | {"seeds": None if seeds is None else _seeds(seeds)}
     )
-    model_options = {
-        name: value
-        for name, value in options.items()
-        if name not in setting_names and value is not None
-    }
     cards = cards_of(tasks)
     with aside():
-        session = assemble(model, model_options, settings.devices, settings.tensor_parallel)
+        session = assemble(
+            model, model_keywords(options), settings.devices, settings.tensor_parallel
+        )
     # Of several processes that a launcher has started, the first alone has something to show.
     leads = session.executor.leads
     if leads:

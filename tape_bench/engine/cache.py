@@ -31,7 +31,7 @@ from tape_bench import memo
 from tape_bench.engine.segments import Segment, SegmentWriter, is_being_written
 from tape_bench.engine.stored import Stored
 from tape_bench.errors import StorageError
-from tape_bench.models.embedder import Embedder, Pool
+from tape_bench.models.embedder import Embedder, HasVocabulary, Pool
 from tape_bench.models.evidence import Evidence, agree, is_ours
 from tape_bench.storage import replace
 
@@ -63,7 +63,7 @@ def about(model: Embedder, stored: Stored, rests_on: Evidence | None = None) -> 
     what it is seen to rest on as well: nobody raises `SCHEMA` when that changes.
     """
     identity = model.identity
-    vocabulary = getattr(model, "vocabulary", None)
+    vocabulary = model.vocabulary if isinstance(model, HasVocabulary) else None
     cls = type(model)
     ours = is_ours(model)
     return {

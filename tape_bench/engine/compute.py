@@ -45,7 +45,6 @@ def compute(
     """
     started = time.perf_counter()
     forward = Forward(model, tokens_per_batch)
-    before = getattr(model, "recomputed_in_float32", 0)
     done, total = 0, sum(len(reading.sequence) for reading in wanted)
     with cache.writer() as writer:
         for batch in forward.batches(wanted):
@@ -56,8 +55,7 @@ def compute(
             done += sum(len(reading.sequence) for reading in batch)
             if progress is not None:
                 progress(done, total)
-    again = getattr(model, "recomputed_in_float32", 0) - before
-    return Computed(done, time.perf_counter() - started, again)
+    return Computed(done, time.perf_counter() - started, forward.launched.recomputed)
 
 
 def _entries(

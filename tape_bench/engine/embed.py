@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.engine.compute import Progress
-from tape_bench.engine.forward import Forward, check_lengths, readings_of
+from tape_bench.engine.forward import Forward, Launched, check_lengths, readings_of
 from tape_bench.errors import StorageError
 from tape_bench.models.embedder import Embedder, Pool, Representation
 
@@ -36,6 +36,7 @@ class Representations(Mapping[str, Representation]):
         """Set space aside for these distinct sequences."""
         self.pool = pool
         self.hidden = hidden
+        self.launched = Launched()
         self._index = {sequence: row for row, sequence in enumerate(sequences)}
         rows = [len(s) if pool == "residues" else 1 for s in sequences]
         self._offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
@@ -107,6 +108,7 @@ def represent(
     check_lengths(model, readings, pool, window)
     forward = Forward(model, tokens_per_batch)
     kept = Representations(list(readings), model.identity.hidden_size, pool)
+    kept.launched = forward.launched
     done, total = 0, sum(map(len, readings))
     for batch in forward.batches(readings.values()):
         for reading, representation in zip(batch, forward(batch, [pool])[pool], strict=True):

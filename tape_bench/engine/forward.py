@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,17 @@ PADDED_TOKENS = 8192
 
 Found = dict[Pool, list[Representation]]
 """By pooling, the representations of a batch."""
+
+
+@dataclass
+class Launched:
+    """What a model was given so far, as it tells itself."""
+
+    launches: int = 0
+    tokens: int = 0
+    """Special ones and padding included."""
+    recomputed: int = 0
+    """Sequences whose values overflowed in half precision and were computed again."""
 
 
 class Reading(NamedTuple):
@@ -40,6 +52,8 @@ class Forward:
     def __init__(self, model: Embedder, tokens_per_batch: int | None = None) -> None:
         """Prepare batches of so many tokens; as many as the model finds good if None."""
         self.model = model
+        self.launched = Launched()
+        """Counted for a `PackedEmbedder` only."""
         self._fits = sys.maxsize
         self._packed = model if isinstance(model, PackedEmbedder) else None
         self._given = tokens_per_batch
@@ -106,11 +120,15 @@ class Forward:
         ):
             if self._packed is not None:
                 packed = self._packed.embed_packed(sequences, pools)
-                found = {pool: packed[pool] for pool in pools}
+                found = {pool: packed.representations[pool] for pool in pools}
             else:
                 found = {pool: self.model.embed(list(sequences), pool) for pool in pools}
         for pool, representations in found.items():
             self._check(sequences, representations, pool)
+        if self._packed is not None:
+            self.launched.launches += 1
+            self.launched.tokens += packed.tokens
+            self.launched.recomputed += packed.recomputed
         return found
 
     def _in_windows(self, reading: Reading, pool: Pool) -> Representation:

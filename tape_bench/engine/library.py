@@ -100,7 +100,6 @@ class Library:
             self.fill([need], progress)
             return Shelf(self.cache, need, Forward(self.model, self.tokens_per_batch))
         started = time.perf_counter()
-        before = getattr(self.model, "recomputed_in_float32", 0)
         found = represent(
             self.model,
             need.sequences,
@@ -110,7 +109,7 @@ class Library:
             progress=progress,
         )
         seconds = time.perf_counter() - started
-        again = getattr(self.model, "recomputed_in_float32", 0) - before
+        again = found.launched.recomputed
         self.computed = self.computed.then(Computed(sum(map(len, found)), seconds, again))
         return found
 

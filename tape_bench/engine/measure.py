@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 from tape_bench.engine.compute import Progress
 from tape_bench.engine.embed import represent
-from tape_bench.engine.flops import Network, counting_tokens
+from tape_bench.engine.flops import useful_flops
+from tape_bench.engine.forward import PADDED_TOKENS, Launched
 from tape_bench.engine.yardsticks import MatmulRate
-from tape_bench.models.embedder import Embedder, PackedEmbedder
+from tape_bench.models.embedder import Described, Embedder, Network, PackedEmbedder
+from tape_bench.models.placement import dtype_named
 
 FIRST = 8
 """Proteins of the first round."""
@@ -27,7 +30,7 @@ Draw = Callable[[int], Sequence[str]]
 
 @dataclass(frozen=True)
 class Speed:
-    """What embedding proteins took. Of a model that is no network of ours, less is known."""
+    """What embedding proteins took. Of a model that says less of itself, less is known."""
 
     proteins: int
     residues: int
@@ -64,25 +67,25 @@ class Speed:
 
 def measure(
     model: Embedder,
-    network: Network | None,
     sequences: Sequence[str],
     progress: Progress | None = None,
 ) -> Speed:
     """Embed proteins, one vector each, and take the time.
 
     Args:
-        model: any Embedder.
-        network: what is known of it, see `network_of`; None if it is no network of ours.
+        model: any Embedder; operations are known of one that is `Described`, and tokens of a
+            `PackedEmbedder`.
         sequences: proteins; repeats are embedded once.
         progress: called after every batch.
     """
     sequences = list(dict.fromkeys(sequences))
     lengths = [len(sequence) for sequence in sequences]
     residues = sum(lengths)
-    if network is None:
-        seconds = _embed(model, sequences, progress)
-        return Speed(len(sequences), residues, seconds)
-    on_gpu = network.device.type == "cuda"
+    if not isinstance(model, Described):
+        seconds, launched = _embed(model, sequences, progress)
+        return Speed(len(sequences), residues, seconds, **_padding(model, lengths, launched))
+    network = model.describe()
+    on_gpu = network.device.startswith("cuda")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(network.device)
     ceiling = matmul_rate(model, network)
@@ -92,17 +95,14 @@ def measure(
         if progress is not None:
             progress(done, total)
 
-    with counting_tokens(network) as launches:
-        seconds = _embed(model, sequences, between) - ceiling.seconds
-    special = model.special_tokens if isinstance(model, PackedEmbedder) else 0
+    taken, launched = _embed(model, sequences, between)
+    seconds = taken - ceiling.seconds
     return Speed(
         proteins=len(sequences),
         residues=residues,
         seconds=seconds,
-        launches=len(launches),
-        launched_tokens=sum(launches),
-        padding=1 - (residues + special * len(sequences)) / sum(launches),
-        useful_flops_per_second=network.useful_flops(lengths) / seconds,
+        **_padding(model, lengths, launched),
+        useful_flops_per_second=useful_flops(network, lengths) / seconds,
         matmul_flops_per_second=ceiling.flops_per_second,
         gpu_bytes=torch.cuda.max_memory_allocated(network.device) if on_gpu else None,
     )
@@ -110,9 +110,11 @@ def measure(
 
 def matmul_rate(model: Embedder, network: Network, dtype: torch.dtype | None = None) -> MatmulRate:
     """Prepare timing products as large as a launch's, in the network's precision or another."""
-    assert isinstance(model, PackedEmbedder)
-    tokens, dtype = model.tokens_per_launch(), dtype or network.dtype
-    return MatmulRate(tokens, network.hidden, network.inner, dtype, network.device)
+    tokens = model.tokens_per_launch() if isinstance(model, PackedEmbedder) else PADDED_TOKENS
+    multiplies = dtype or dtype_named(network.dtype)
+    return MatmulRate(
+        tokens, network.hidden, network.inner, multiplies, torch.device(network.device)
+    )
 
 
 def warm_up(model: Embedder, draw: Draw) -> None:
@@ -123,12 +125,26 @@ def warm_up(model: Embedder, draw: Draw) -> None:
 def enough_for(seconds: float, model: Embedder, draw: Draw) -> int:
     """Return how many proteins keep a model, warmed up, busy for so long."""
     count = FIRST
-    while (taken := _embed(model, draw(count))) < seconds / 4 and count < MOST:
+    while (taken := _embed(model, draw(count))[0]) < seconds / 4 and count < MOST:
         count *= 2
     return min(max(round(count * seconds / taken), FIRST), MOST)
 
 
-def _embed(model: Embedder, sequences: Sequence[str], progress: Progress | None = None) -> float:
+def _embed(
+    model: Embedder, sequences: Sequence[str], progress: Progress | None = None
+) -> tuple[float, Launched]:
+    """Return the seconds it took, and what the model was given."""
     started = time.perf_counter()
-    represent(model, sequences, "mean", progress=progress).close()
-    return time.perf_counter() - started
+    with represent(model, sequences, "mean", progress=progress) as found:
+        return time.perf_counter() - started, found.launched
+
+
+def _padding(model: Embedder, lengths: Sequence[int], launched: Launched) -> dict[str, Any]:
+    if not isinstance(model, PackedEmbedder):
+        return {}
+    used = sum(lengths) + model.special_tokens * len(lengths)
+    return {
+        "launches": launched.launches,
+        "launched_tokens": launched.tokens,
+        "padding": 1 - used / launched.tokens,
+    }

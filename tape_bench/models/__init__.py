@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tape_bench import registry
+from tape_bench.models import options as family_options
 from tape_bench.models.embedder import Embedder
 
 
@@ -13,15 +14,16 @@ def load_model(spec: str, **options: Any) -> Embedder:
 
     Args:
         spec: `family` or `family:argument`; `tape-bench models` lists the families.
-        options: `dtype`, `device`, and what the family offers beside them.
+        options: `dtype`, `device`, `layer`, and what the family offers beside them; text is read
+            as what the loader declares.
 
     Raises:
         UsageError: no such family, an option it does not know, or no such precision.
         ModelError: this machine has no such device, or the model cannot be loaded.
     """
     loader, argument = registry.model_loader(spec)
-    given = {name: value for name, value in options.items() if value is not None}
-    registry.check_options(spec, loader, given)
+    asked = {name: value for name, value in options.items() if value is not None}
+    given = family_options.checked(spec, loader, asked)
     if "device" in given or "dtype" in given:
         # It brings torch, which a run that is complete already does without.
         from tape_bench.models.placement import check_placement

@@ -156,6 +156,24 @@ class Noted(Protocol):
 
 
 @runtime_checkable
+class HasVocabulary(Protocol):
+    """A model whose tokens are known: they are part of what its vectors are kept under."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens."""
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """A model that can tell whether it was changed after it was loaded, e.g. by training."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is no longer what its digest of weights says."""
+
+
+@runtime_checkable
 class AttentionMaps(Protocol):
     """A model that shows where its residues look."""
 

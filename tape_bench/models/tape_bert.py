@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -17,11 +17,18 @@ from torch import Tensor
 from tape_bench.data.tokens import TAPE_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError, UsageError
 from tape_bench.models.as_loaded import State, state_of
-from tape_bench.models.embedder import Identity, Pool, Representation, check_request
+from tape_bench.models.embedder import (
+    Identity,
+    Network,
+    Packed,
+    Pool,
+    Representation,
+    check_request,
+)
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.tape_bert_checkpoint import Weights, read_config, read_weights
-from tape_bench.models.tape_bert_network import TapeBert
+from tape_bench.models.tape_bert_network import Block, TapeBert
 
 TOKENS_PER_LAUNCH = {"cpu": 2_048, "cuda": 16_384}
 """Tokens computed together, by kind of device; a single longer sequence goes alone."""
@@ -55,6 +62,16 @@ class TapeBertEmbedder:
         """[CLS] before and [SEP] after the residues, as TAPE feeds them."""
         return SPECIALS
 
+    def describe(self) -> Network:
+        """Return the shape of the blocks gone through; see `Described`."""
+        blocks = cast(list[Block], list(self.network.blocks))
+        inner, hidden = blocks[0].widen.weight.shape
+        words = self.network.words.weight
+        depth = len(blocks) if self.identity.layer is None else self.identity.layer
+        # It never widens its weights, whatever the processor.
+        precision = str(words.dtype).removeprefix("torch.")
+        return Network(depth, hidden, inner, precision, str(words.device))
+
     def tokens_per_launch(self) -> int:
         """Return the tokens worth computing at once, fewer where the memory is small."""
         words = self.network.words.weight
@@ -73,17 +90,18 @@ class TapeBertEmbedder:
         found: dict[int, Representation] = {}
         for batch in pack(lengths, self.tokens_per_launch()):
             launched = self.embed_packed([sequences[index] for index in batch], [pool])
-            found.update(zip(batch, launched[pool], strict=True))
+            found.update(zip(batch, launched.representations[pool], strict=True))
         return [found[index] for index in range(len(sequences))]
 
     @torch.inference_mode()
-    def embed_packed(
-        self, sequences: Sequence[str], pools: Sequence[Pool]
-    ) -> dict[Pool, list[Representation]]:
+    def embed_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Packed:
         """Represent sequences in one launch; see `PackedEmbedder`."""
         readers = {"residues": _residues, "mean": _mean, "first": self._first_token}
         hidden = self._hidden([self._encode(s) for s in sequences], self.identity.layer)
-        return {pool: [_to_numpy(readers[pool](one)) for one in hidden] for pool in pools}
+        return Packed(
+            {pool: [_to_numpy(readers[pool](one)) for one in hidden] for pool in pools},
+            tokens=sum(map(len, hidden)),
+        )
 
     @torch.inference_mode()
     def token_logits(self, token_ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:

@@ -43,6 +43,18 @@ def option_names(name: str) -> tuple[str, ...]:
     return tuple(field.name for field in fields(make)) if is_dataclass(make) else ()
 
 
+def read_options(name: str, given: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Return a protocol's options, given as text, in the types it declares.
+
+    Raises:
+        UsageError: see `checked_options`.
+    """
+    make = registry.protocol(name)
+    if isinstance(make, type) and is_dataclass(make):
+        return keywords.read(f"the protocol {name}", given, make)
+    return checked_options(name, dict(given))
+
+
 def checked_options(name: str, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return a protocol's options in the types it declares.
 

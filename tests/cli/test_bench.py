@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tape_bench.cli import main
-from tape_bench.engine import cache_rates, scaling, yardsticks
+from tape_bench.engine import benchmark, cache_rates, scaling, yardsticks
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
 from tape_bench.models.random import RandomWeights
@@ -90,7 +90,7 @@ def test_a_model_that_is_no_network(run):
 )
 def test_processes_beside_one(run, monkeypatch, rate, shown):
     together = scaling.Together(processes=2, residues=3, seconds=1.0, residues_per_second=rate)
-    monkeypatch.setattr(scaling, "measure_together", lambda *_: together)
+    monkeypatch.setattr(benchmark, "measure_together", lambda *_: together)
     code, stdout, _ = run("onehot", "--proteins", 3, "--devices", 2)
     assert code == 0
     assert "2 processes" in stdout

@@ -64,7 +64,7 @@ def test_check_scores_what_was_written(run, shards, tmp_path):
 
 
 def test_notes_are_told(run, shards, tmp_path):
-    code, _, err = run(shards, tmp_path / "folder", "--qkv-order", "v0")
+    code, _, err = run(shards, tmp_path / "folder", "-M", "qkv_order=v0")
     assert code == 0
     assert "note: query, key and value rows are read in order v0, as asked for" in err
 
@@ -74,7 +74,7 @@ def test_notes_are_told(run, shards, tmp_path):
     [
         (["--tp", "2"], "a safetensors folder has no ranks"),
         (["--dtype", "float8"], "no dtype named 'float8'"),
-        (["--heads", "2"], "args of the checkpoint say heads 4, you say 2"),
+        (["-M", "heads=2"], "args of the checkpoint say heads 4, you say 2"),
         (["--to", "megatron", "--tp", "3"], "4 heads cannot be shared equally by 3"),
         (["--to", "megatron", "--checkpoint-version", "9"], "version '9' is not known"),
     ],

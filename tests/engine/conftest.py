@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tape_bench.models.embedder import Packed
 from tape_bench.models.onehot import control_identity
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
@@ -43,10 +44,12 @@ class Letters:
         self.launches.append(list(sequences))
         if sum(map(len, sequences)) > self.memory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return {pool: [pooled(sequence, pool) for sequence in sequences] for pool in pools}
+        tokens = sum(len(sequence) + self.special_tokens for sequence in sequences)
+        found = {pool: [pooled(sequence, pool) for sequence in sequences] for pool in pools}
+        return Packed(found, tokens)
 
     def embed(self, sequences, pool="residues"):
-        return self.embed_packed(sequences, [pool])[pool]
+        return self.embed_packed(sequences, [pool]).representations[pool]
 
 
 def pooled(sequence: str, pool: str) -> np.ndarray:

@@ -9,8 +9,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tape_bench.engine.flops import counting_tokens, network_of
-from tape_bench.models.embedder import Identity
+from tape_bench.engine.flops import useful_flops
+from tape_bench.models.embedder import Described, Identity, Network
 from tape_bench.models.onehot import load as load_onehot
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
@@ -43,7 +43,7 @@ def test_proteinlm(described: str, layer: int | None) -> None:
     model = load(described, layer=layer, device="cpu", dtype="float64")
     ids = torch.full((sum(LENGTHS),), 9)
     expected = counted(lambda: model.encoder.forward_packed(ids, LENGTHS, layer))
-    assert network_of(model).useful_flops(LENGTHS) == expected
+    assert useful_flops(model.describe(), LENGTHS) == expected
 
 
 @pytest.mark.parametrize("layer", [None, 1])
@@ -63,25 +63,37 @@ def test_tape_bert(layer: int | None) -> None:
     model = TapeBertEmbedder(identity, TapeBert(config, masked_head=False), "token")
     ids = torch.full((sum(LENGTHS),), 9)
     expected = counted(lambda: model.network(ids, LENGTHS, layer))
-    assert network_of(model).useful_flops(LENGTHS) == expected
+    assert useful_flops(model.describe(), LENGTHS) == expected
     # It never widens its weights, whatever the processor.
     model.network.half()
-    assert network_of(model).dtype == torch.float16
+    assert model.describe().dtype == "float16"
 
 
 def test_the_precision_is_that_of_products(described: str) -> None:
-    assert network_of(load(described, device="cpu", dtype="float16")).dtype == torch.float32
+    assert load(described, device="cpu", dtype="float16").describe().dtype == "float32"
 
 
 def test_a_model_without_a_network() -> None:
-    assert network_of(load_onehot(None)) is None
+    assert not isinstance(load_onehot(None), Described)
+
+
+def test_a_gated_perceptron_has_a_third_product() -> None:
+    class Gated(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.out = torch.nn.Linear(8, 24), torch.nn.Linear(8, 8)
+            self.gate, self.up = torch.nn.Linear(8, 20), torch.nn.Linear(8, 20)
+            self.down = torch.nn.Linear(20, 8)
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            q, k, v = self.qkv(rows).chunk(3, dim=-1)
+            rows = self.out(torch.softmax(q @ k.T, dim=-1) @ v)
+            return self.down(self.gate(rows) * self.up(rows))
+
+    expected = counted(lambda: Gated()(torch.zeros(5, 8)))
+    assert useful_flops(Network(1, 8, 20, "float32", "cpu", gated=True), [5]) == expected
 
 
 def test_tokens_are_counted_as_launched(described: str) -> None:
     model = load(described, device="cpu", special_tokens="cls_sep")
-    with counting_tokens(network_of(model)) as launches:
-        model.embed_packed(["MKV", "M"], ["mean"])
-        model.encoder(torch.full((2, 30), 9))
-    assert launches == [3 + 2 + 1 + 2, 60]
-    model.embed_packed(["MKV"], ["mean"])
-    assert len(launches) == 2
+    assert model.embed_packed(["MKV", "M"], ["mean"]).tokens == 3 + 2 + 1 + 2

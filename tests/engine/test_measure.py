@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from tape_bench.engine import measure as module
-from tape_bench.engine.flops import network_of
 from tape_bench.engine.measure import MOST, enough_for, measure, warm_up
-from tape_bench.models.embedder import Identity
+from tape_bench.models.embedder import Identity, Packed
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
 from tape_bench.models.random import RandomWeights, load
@@ -62,9 +61,7 @@ def draw(count: int) -> list[str]:
 def test_a_network(model, monkeypatch) -> None:
     monkeypatch.setattr(module, "MatmulRate", Ceiling)
     heard = []
-    speed = measure(
-        model, network_of(model), ["MKV", "ACDEF", "MKV"], lambda *done: heard.append(done)
-    )
+    speed = measure(model, ["MKV", "ACDEF", "MKV"], lambda *done: heard.append(done))
     assert (speed.proteins, speed.residues) == (2, 8)
     assert (speed.launches, speed.launched_tokens, speed.padding) == (1, 8 + 2, 0)
     assert heard == [(8, 8)]
@@ -85,24 +82,22 @@ def test_timing_products_does_not_count(model, monkeypatch) -> None:
             pass
 
     monkeypatch.setattr(module, "MatmulRate", Slow)
-    assert 0 < measure(model, network_of(model), ["MKV", "ACDEF"]).seconds < 0.4
+    assert 0 < measure(model, ["MKV", "ACDEF"]).seconds < 0.4
 
 
 def test_padding_counts(model, monkeypatch) -> None:
     monkeypatch.setattr(module, "MatmulRate", Ceiling)
-    network = network_of(model)
 
     def wasteful(sequences, pools):
-        network.words(module.torch.zeros(30, dtype=module.torch.int64))
-        return {"mean": [np.zeros(32, np.float32) for _ in sequences]}
+        return Packed({"mean": [np.zeros(32, np.float32) for _ in sequences]}, tokens=30)
 
     monkeypatch.setattr(model, "embed_packed", wasteful)
-    speed = measure(model, network, ["MKV", "ACDEF"])
+    speed = measure(model, ["MKV", "ACDEF"])
     assert speed.padding == pytest.approx(1 - 10 / 30)
 
 
 def test_a_model_that_is_no_network(steady) -> None:
-    speed = measure(steady, None, draw(30))
+    speed = measure(steady, draw(30))
     assert speed.seconds == pytest.approx(0.3)
     assert speed.residues_per_second == pytest.approx(30 * 20 / 0.3)
     assert speed.share_of_matmul is None

@@ -19,6 +19,7 @@ from tape_bench.engine.executors.local import LocalProcesses
 from tape_bench.engine.launchers import LAUNCHED
 from tape_bench.errors import UsageError
 from tape_bench.models import load_model
+from tape_bench.models import options as family_options
 from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import with_evidence
 from tape_bench.models.user_code import check_embedder
@@ -81,7 +82,7 @@ def assemble(
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     loader, _ = registry.model_loader(model)
     if tensor_parallel > 1:
-        registry.check_options(model, loader, {"tensor_parallel": tensor_parallel})
+        family_options.checked(model, loader, {"tensor_parallel": tensor_parallel})
     if launched:
         from tape_bench.engine.world import World
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,14 @@ from tape_bench import kernels, places
 from tape_bench.data.tokens import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
 from tape_bench.models.as_loaded import state_of
-from tape_bench.models.embedder import Identity, Pool, Representation, check_request
+from tape_bench.models.embedder import (
+    Identity,
+    Network,
+    Packed,
+    Pool,
+    Representation,
+    check_request,
+)
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.proteinlm.attend import offsets_of
@@ -95,6 +102,17 @@ def load(
     )
 
 
+class _Rows(NamedTuple):
+    """What one launch came to, sequences end to end."""
+
+    values: Tensor
+    """`[tokens, width]`, special tokens too."""
+    lengths: list[int]
+    """Tokens of each sequence."""
+    recomputed: int
+    """Sequences computed again in float32."""
+
+
 class ProteinLM:
     """ProteinLM, trained or untrained: a `PackedEmbedder` and a `MaskedLanguageModel`."""
 
@@ -116,8 +134,6 @@ class ProteinLM:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, source.stored_dtype)
         self.notes = source.notes
-        self.recomputed_in_float32 = 0
-        """Sequences whose values overflowed in half precision and were computed again."""
         self._open_source = open_source
         self._tensor_parallel = tensor_parallel
         self._origin = source.origin
@@ -201,6 +217,18 @@ class ProteinLM:
             return {}
         return {"arithmetic": str(arithmetic).removeprefix("torch.")}
 
+    def describe(self) -> Network:
+        """Return the shape of the layers gone through; see `Described`."""
+        depth = self.config.layers if self.reading.layer is None else self.reading.layer
+        multiplies = kernels.arithmetic(self.dtype, self.device)
+        return Network(
+            layers=depth,
+            hidden=self.config.hidden,
+            inner=4 * self.config.hidden,
+            dtype=str(multiplies).removeprefix("torch."),
+            device=str(self.device),
+        )
+
     @property
     def vocabulary(self) -> Vocabulary:
         """ProteinLM's 31 tokens."""
@@ -229,13 +257,11 @@ class ProteinLM:
         found: dict[int, Representation] = {}
         for batch in pack(lengths, self.tokens_per_launch()):
             launched = self.embed_packed([sequences[index] for index in batch], [pool])
-            found.update(zip(batch, launched[pool], strict=True))
+            found.update(zip(batch, launched.representations[pool], strict=True))
         return [found[index] for index in range(len(sequences))]
 
     @torch.no_grad()
-    def embed_packed(
-        self, sequences: Sequence[str], pools: Sequence[Pool]
-    ) -> dict[Pool, list[Representation]]:
+    def embed_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Packed:
         """Represent sequences in one launch; see `PackedEmbedder`."""
         try:
             ids, offsets = self.vocabulary.encode_many(sequences)
@@ -244,8 +270,12 @@ class ProteinLM:
         tokens = self._with_special_tokens(
             [ids[start:stop] for start, stop in itertools.pairwise(offsets)]
         )
-        vectors, lengths = self._launch(tokens, "vectors")
-        return {pool: self._pooled(vectors, lengths, pool) for pool in pools}
+        rows = self._launch(tokens, "vectors")
+        return Packed(
+            {pool: self._pooled(rows.values, rows.lengths, pool) for pool in pools},
+            tokens=sum(rows.lengths),
+            recomputed=rows.recomputed,
+        )
 
     @torch.no_grad()
     def token_logits(self, token_ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
@@ -259,8 +289,8 @@ class ProteinLM:
         tokens = self._with_special_tokens(token_ids)
         found: dict[int, NDArray[np.float32]] = {}
         for batch in pack([len(ids) for ids in tokens], self.tokens_per_launch()):
-            logits, lengths = self._launch([tokens[index] for index in batch], "logits")
-            found.update(zip(batch, self._at_residues(logits, lengths), strict=True))
+            rows = self._launch([tokens[index] for index in batch], "logits")
+            found.update(zip(batch, self._at_residues(rows.values, rows.lengths), strict=True))
         return [found[index] for index in range(len(token_ids))]
 
     @property
@@ -286,10 +316,10 @@ class ProteinLM:
         # Copies: a view would keep the whole batch in memory.
         return [part[1 : len(part) - self._trailing].copy() for part in parts]
 
-    def _launch(self, tokens: Sequence[Tensor], what: What) -> tuple[Tensor, list[int]]:
-        """Return the rows of sequences end to end, special tokens too, and each one's number."""
+    def _launch(self, tokens: Sequence[Tensor], what: What) -> _Rows:
+        """Return the rows of sequences end to end, special tokens too."""
         lengths = [len(ids) for ids in tokens]
-        return self._finite_rows(torch.cat(list(tokens)).to(self.device), lengths, what), lengths
+        return self._finite_rows(torch.cat(list(tokens)).to(self.device), lengths, what)
 
     def _with_special_tokens(self, residues: Sequence[NDArray[np.int64]]) -> list[Tensor]:
         self._check_lengths([len(ids) for ids in residues])
@@ -308,7 +338,8 @@ class ProteinLM:
                     fix="leave it out, or let the length policy shorten it or cut it into windows",
                 )
 
-    def _finite_rows(self, ids: Tensor, lengths: list[int], what: What) -> Tensor:
+    def _finite_rows(self, ids: Tensor, lengths: list[int], what: What) -> _Rows:
+        again = 0
         try:
             rows = self._rows(ids, lengths, what)
         except torch.OutOfMemoryError:
@@ -327,14 +358,14 @@ class ProteinLM:
                 rows = self._rows(ids, lengths, what)
             finally:
                 self.encoder.to(self.dtype)
-            self.recomputed_in_float32 += len(lengths)
+            again = len(lengths)
         if not _finite(rows):
             raise ModelError(
                 f"the {what} are not finite even in float32",
                 where=self._spec,
                 fix="the weights are damaged; get the checkpoint again",
             )
-        return rows
+        return _Rows(rows, lengths, again)
 
     def _rows(self, ids: Tensor, lengths: list[int], what: What) -> Tensor:
         if what == "logits":

@@ -120,7 +120,7 @@ def settle(
     gelu = _settle_one("gelu", said_gelu, given.gelu, where)
     missing = [
         option
-        for option, value in (("--heads", heads), ("--gelu", gelu), ("--layernorm-eps", eps))
+        for option, value in (("-M heads", heads), ("-M gelu", gelu), ("-M layernorm_eps", eps))
         if value is None
     ]
     if missing:
@@ -184,13 +184,13 @@ def settle_qkv_order(
             f"nothing says how query, key and value rows lie in a checkpoint {name}"
             + ("" if has_args else " and without args"),
             where=where,
-            fix="give --qkv-order: v2 if Megatron's merging tool wrote it from version 2 or 3, "
+            fix="give -M qkv_order=v2 if Megatron's merging tool wrote it from version 2 or 3, "
             "v0 if it is older; `tape-bench perplexity` shows which is right",
         )
     if version is None:
         return said, (
             "no checkpoint_version: query, key and value rows are read in order v0, as Megatron "
-            "does; if `tape-bench perplexity` is poor, try --qkv-order v2",
+            "does; if `tape-bench perplexity` is poor, try -M qkv_order=v2",
         )
     return said, ()
 

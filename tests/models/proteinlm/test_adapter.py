@@ -196,11 +196,12 @@ def test_what_overflows_in_half_precision_is_computed_again() -> None:
     about = {"spec": "x", "name": "x", "pretraining": (), "device": "cpu"}
     model = ProteinLM(lambda: Overflowing(CONFIG, 3), Reading(), **about)  # type: ignore[arg-type]
     expected = model.embed(["MKVL", "GG"])
-    assert model.recomputed_in_float32 == 0
+    assert model.embed_packed(["MKVL", "GG"], ["residues"]).recomputed == 0
     model.dtype = torch.float16
     model.encoder.half()
-    found = model.embed(["MKVL", "GG"])
-    assert model.recomputed_in_float32 == 2
+    packed = model.embed_packed(["MKVL", "GG"], ["residues"])
+    found = packed.representations["residues"]
+    assert packed.recomputed == 2
     assert model.encoder.word.weight.dtype == torch.float16
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=0.05)

@@ -54,9 +54,9 @@ def test_gelu_follows_megatrons_flags(
 
 
 def test_what_is_said_nowhere_is_named_and_not_guessed() -> None:
-    with pytest.raises(CheckpointError, match="--heads, --gelu, --layernorm-eps must be"):
+    with pytest.raises(CheckpointError, match="-M heads, -M gelu, -M layernorm_eps must be"):
         settle(None, MEASURED, Given(), where="x")
-    with pytest.raises(CheckpointError, match="what --gelu must be"):
+    with pytest.raises(CheckpointError, match="what -M gelu must be"):
         settle(None, MEASURED, Given(heads=4, layernorm_eps=1e-5), where="x")
 
 
@@ -121,7 +121,7 @@ def test_the_version_tells_the_order_of_rows(version: float | None, order: str) 
 
 
 def test_an_order_that_nothing_tells_must_be_given() -> None:
-    with pytest.raises(CheckpointError, match="give --qkv-order"):
+    with pytest.raises(CheckpointError, match="give -M qkv_order"):
         settle_qkv_order(None, Given(), has_args=False, where="x")
     with pytest.raises(CheckpointError, match=r"of version 4\.0"):
         settle_qkv_order(4.0, Given(), has_args=True, where="x")

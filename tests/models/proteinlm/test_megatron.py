@@ -120,10 +120,10 @@ def test_files_that_know_nothing_need_the_user_to_know(
         del state["args"], state["checkpoint_version"]
 
     edit(root, strip)
-    with pytest.raises(CheckpointError, match="--heads, --gelu, --layernorm-eps"):
+    with pytest.raises(CheckpointError, match="-M heads, -M gelu, -M layernorm_eps"):
         open_checkpoint(root)
     shape = {"heads": 8, "gelu": "tanh", "layernorm_eps": 1e-12}
-    with pytest.raises(CheckpointError, match="--qkv-order"):
+    with pytest.raises(CheckpointError, match="-M qkv_order"):
         open_checkpoint(root, Given(**shape))
     opened = open_checkpoint(root, Given(**shape, qkv_order="v2"))
     assert opened.config == source.config
@@ -138,7 +138,7 @@ def test_an_absent_version_is_version_zero_with_a_note(
     edit(root, lambda state: state.pop("checkpoint_version"))
     opened = open_checkpoint(root)
     assert opened.origin.qkv_order == "v0"
-    assert any("--qkv-order v2" in note for note in opened.notes)
+    assert any("-M qkv_order=v2" in note for note in opened.notes)
     assert digest(opened) == digest(source)
 
 

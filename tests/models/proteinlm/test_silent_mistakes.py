@@ -194,15 +194,15 @@ FAULTS: list[Any] = [
         "mlp.contract.bias differs", id="19 ranks differ in a row-parallel bias",
     ),
     pytest.param(
-        "both", drop_arg("num_attention_heads"), "does not say what --heads must be",
+        "both", drop_arg("num_attention_heads"), "does not say what -M heads must be",
         id="15 head count unknown",
     ),
     pytest.param(
-        "both", drop_arg("layernorm_epsilon"), "--layernorm-eps must be",
+        "both", drop_arg("layernorm_epsilon"), "-M layernorm_eps must be",
         id="11 eps unknown",
     ),
     pytest.param(
-        "both", drop_arg("bias_gelu_fusion"), "--gelu must be", id="10 gelu unknown",
+        "both", drop_arg("bias_gelu_fusion"), "-M gelu must be", id="10 gelu unknown",
     ),
     pytest.param(
         "both", set_arg("num_attention_heads", 1), "1 heads cannot lie on 2",
