@@ -60,7 +60,7 @@ def model_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options["of_family"]:
         if name in general:
             raise click.UsageError(f"-M {name}=… is written --{name}")
-    return {**given, **options["of_family"]}
+    return {**given, **dict(options["of_family"])}
 
 
 def parse_pairs(

@@ -29,7 +29,7 @@ from tape_bench.engine.forward import Forward, Reading, check_lengths, readings_
 from tape_bench.engine.housekeeping import default_limit, make_room
 from tape_bench.engine.segments import as_kept
 from tape_bench.engine.stored import Stored, kept_on_disk, width_of
-from tape_bench.models.embedder import Embedder, Pool, Representation
+from tape_bench.models.embedder import Described, Embedder, Pool, Representation
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,11 @@ class Library:
         again = found.launched.recomputed
         self.computed = self.computed.then(Computed(sum(map(len, found)), seconds, again))
         return found
+
+    @property
+    def device(self) -> str:
+        """Where the model computes, and so may what reads its representations."""
+        return self.model.describe().device if isinstance(self.model, Described) else "cpu"
 
     @property
     def rate(self) -> float | None:

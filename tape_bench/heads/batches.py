@@ -35,6 +35,12 @@ class Batch:
     targets: Tensor
     rows: list[int]
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the same on a device."""
+        return Batch(
+            tuple(one.to(device) for one in self.inputs), self.targets.to(device), self.rows
+        )
+
 
 class Batches(Protocol):
     """A split, ready to train on or to predict."""

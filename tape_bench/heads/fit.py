@@ -34,9 +34,9 @@ class Fit:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Make torch's random numbers follow from the seed inside, and be as they were after."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
@@ -97,7 +97,8 @@ def _train_epoch(
 ) -> float:
     head.train()
     total, items = 0.0, 0
-    for batch in batches:
+    device = device_of(head)
+    for batch in (one.to(device) for one in batches):
         optimiser.zero_grad()
         summed, count = loss(head(*batch.inputs), batch.targets)
         if count:
@@ -112,7 +113,13 @@ def mean_loss(head: nn.Module, batches: Batches, loss: Loss) -> float:
     """Return the mean loss over all items, in evaluation mode."""
     head.eval()
     total, items = 0.0, 0
-    for batch in batches.in_order():
+    device = device_of(head)
+    for batch in (one.to(device) for one in batches.in_order()):
         summed, count = loss(head(*batch.inputs), batch.targets)
         total, items = total + summed.item(), items + count
     return total / items if items else math.nan
+
+
+def device_of(head: nn.Module) -> torch.device:
+    """Return where a head's weights lie, and its batches must."""
+    return next(head.parameters()).device

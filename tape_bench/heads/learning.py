@@ -24,7 +24,7 @@ from tape_bench.heads.catalogue import FitConfig, HeadEntry
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import LOSSES
 from tape_bench.heads.pair import PairHead
-from tape_bench.heads.rows import PIECE
+from tape_bench.heads.rows import CPU, PIECE
 from tape_bench.heads.scaling import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
@@ -59,11 +59,17 @@ def multiplications(
     return hidden * units * float(PIECE if entry.recipe is None else entry.recipe.batch)
 
 
-def learner(kind: Kind, entry: HeadEntry, target: Target, known: Representations) -> Learner:
-    """Return the learner for a head."""
+def learner(
+    kind: Kind,
+    entry: HeadEntry,
+    target: Target,
+    known: Representations,
+    device: torch.device = CPU,
+) -> Learner:
+    """Return the learner for a head, which computes on a device where the head has much to do."""
     if entry.recipe is not None:
-        return NetworkLearner(kind, entry.place, entry.recipe, target, known)
-    solved: Learner = _found(entry.place)(entry.solver, target, known)
+        return NetworkLearner(kind, entry.place, entry.recipe, target, known, device)
+    solved: Learner = _found(entry.place)(entry.solver, target, known, device)
     return solved
 
 
@@ -71,7 +77,13 @@ class NetworkLearner:
     """A head that is a torch module, trained step by step."""
 
     def __init__(
-        self, kind: Kind, place: str, recipe: FitConfig, target: Target, known: Representations
+        self,
+        kind: Kind,
+        place: str,
+        recipe: FitConfig,
+        target: Target,
+        known: Representations,
+        device: torch.device,
     ) -> None:
         """Prepare to train the head at `module:Class` on these representations."""
         self.kind = kind
@@ -79,6 +91,7 @@ class NetworkLearner:
         self.recipe = recipe
         self.target = target
         self.known = known
+        self.device = device
 
     def learn(
         self, train: Split, valid: Split, seed: int, progress: Progress | None = None
@@ -90,8 +103,8 @@ class NetworkLearner:
             values = targets_of(train, self.target)
             self._centre, self._spread = float(np.mean(values)), float(np.std(values)) or 1.0
         most = self.recipe.max_epochs
-        with seeded(seed):
-            self._head = self._new_head(train)
+        with seeded(seed, self.device):
+            self._head = self._new_head(train).to(self.device)
             found = fit(
                 self._head,
                 self._batches(train),
@@ -111,7 +124,8 @@ class NetworkLearner:
         batches = self._batches(split)
         scores: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(split)
         for batch in batches.in_order():
-            parts = batches.take_apart(batch, self._head(*batch.inputs))
+            scored = self._head(*batch.to(self.device).inputs).cpu()
+            parts = batches.take_apart(batch, scored)
             for row, part in zip(batch.rows, parts, strict=True):
                 scores[row] = part.numpy()
         values = np.concatenate(scores)

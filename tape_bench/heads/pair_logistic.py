@@ -18,6 +18,7 @@ from tape_bench.data.scorable import SMALLEST_SEPARATION
 from tape_bench.heads.batches import Representations
 from tape_bench.heads.lbfgs import Array
 from tape_bench.heads.pair import logit
+from tape_bench.heads.rows import CPU
 from tape_bench.heads.scaling import Scaling
 from tape_bench.heads.solver import Start
 from tape_bench.scoring.contacts import contact_labels
@@ -36,8 +37,10 @@ class PairLoss:
         coordinates: Sequence[NDArray[np.float64]],
         known: Representations,
         scaling: Scaling,
+        device: torch.device = CPU,
     ) -> None:
         """Prepare to read proteins with coordinates `[residues, 3]`, NaN where not resolved."""
+        self._device = device
         self._known = known
         self._scaling = scaling
         self.proteins: list[tuple[str, NDArray[np.int8]]] = []
@@ -85,7 +88,7 @@ class PairLoss:
         count = max(len(self.proteins), 1)
         for (sequence, labels), pairs in zip(self.proteins, self._pairs, strict=True):
             x = self._vectors(sequence)
-            truth = torch.from_numpy(labels)
+            truth = torch.from_numpy(labels).to(self._device)
             eligible = (truth >= 0).float().div_(pairs * count)
             truth = truth.clamp(min=0).float()
             for number, (own, own_bias) in enumerate(zip(weights, bias, strict=True)):
@@ -96,17 +99,17 @@ class PairLoss:
                 losses[number] += float(lost.sum(dtype=torch.float64))
                 if by_weights is not None and by_bias is not None:
                     error = scores.sigmoid_().sub_(truth).mul_(eligible)
-                    by_bias[number] += error.sum(dtype=torch.float64)
-                    by_weights[number] += (error @ x).mul_(x).sum(dim=0, dtype=torch.float64)
+                    by_bias[number] += error.sum(dtype=torch.float64).cpu()
+                    by_weights[number] += (error @ x).mul_(x).sum(dim=0, dtype=torch.float64).cpu()
         return losses
 
     def _vectors(self, sequence: str) -> Tensor:
-        return torch.from_numpy(self._scaling(self._known[sequence]))
+        return torch.from_numpy(self._scaling(self._known[sequence])).to(self._device)
 
 
 def pair_logits(x: Tensor, weights: Array, bias: float) -> Tensor:
     """Return the logit of each pair `[residues, residues]` for vectors `[residues, hidden]`."""
-    return ((x * torch.from_numpy(weights).float()) @ x.T).add_(float(bias))
+    return ((x * torch.from_numpy(weights).float().to(x.device)) @ x.T).add_(float(bias))
 
 
 def evenly_spaced(sequences: Sequence[str], most: int = MOST_PAIRS) -> slice:

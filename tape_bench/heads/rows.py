@@ -18,6 +18,8 @@ from tape_bench.errors import ModelError
 from tape_bench.heads.batches import Representations
 from tape_bench.heads.scaling import Scaling
 
+CPU = torch.device("cpu")
+
 PIECE = 2048
 """Rows a piece has, unless a single protein is longer."""
 
@@ -50,6 +52,7 @@ class Rows:
         scaling: Scaling,
         *,
         apart: int = 0,
+        device: torch.device = CPU,
     ) -> None:
         """Lay a split out.
 
@@ -58,9 +61,11 @@ class Rows:
             known: their representations, `[residues, hidden]` or `[hidden]`.
             scaling: how to standardise them.
             apart: rows of zeros before, between and after the proteins of a piece.
+            device: where the vectors lie once they are standardised.
         """
         self.sequences = sequences
         self.apart = apart
+        self.device = device
         self._known = known
         self._scaling = scaling
         self.hidden = len(scaling.mean)
@@ -100,7 +105,7 @@ class Rows:
             for row, protein in enumerate(proteins):
                 filled[row] = self._known[self.sequences[protein]]
             self._scaling.into(filled, filled)
-            return Piece(proteins, torch.from_numpy(filled), np.arange(len(proteins)))
+            return Piece(proteins, self._placed(filled), np.arange(len(proteins)))
         items: list[NDArray[np.int64]] = []
         begin = self.apart
         for protein, length in zip(proteins, lengths, strict=True):
@@ -108,7 +113,10 @@ class Rows:
             self._scaling.into(filled[begin:end], self._known[self.sequences[protein]])
             items.append(np.arange(begin, end))
             begin = end + self.apart
-        return Piece(proteins, torch.from_numpy(filled), np.concatenate(items))
+        return Piece(proteins, self._placed(filled), np.concatenate(items))
+
+    def _placed(self, filled: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(filled).to(self.device)
 
 
 def scaling_of(sequences: Sequence[str], known: Representations) -> Scaling:

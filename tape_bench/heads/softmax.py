@@ -46,10 +46,11 @@ class SoftmaxLoss:
     def __call__(self, weights: Array, bias: Array) -> tuple[Array, Array, Array]:
         """Return losses and gradients; see `solver.Loss`."""
         count, _, hidden = weights.shape
-        flat, offset = _laid_flat(weights, bias, self.window)
-        losses = torch.zeros(count, dtype=torch.float64)
-        by_weights = torch.zeros((len(flat), hidden), dtype=torch.float64)
-        by_bias = torch.zeros((count, self.classes), dtype=torch.float64)
+        device = self.rows.device
+        flat, offset = (one.to(device) for one in _laid_flat(weights, bias, self.window))
+        losses = torch.zeros(count, dtype=torch.float64, device=device)
+        by_weights = torch.zeros((len(flat), hidden), dtype=torch.float64, device=device)
+        by_bias = torch.zeros((count, self.classes), dtype=torch.float64, device=device)
         for piece in self.rows:
             truth, labelled = self._truth(piece)
             scores = _scores(piece.vectors, flat, offset, self.window)
@@ -57,45 +58,47 @@ class SoftmaxLoss:
             index = truth.expand(count, 1, -1)
             lost = logs.gather(1, index).squeeze(1).mul_(labelled)
             losses -= lost.sum(dim=1, dtype=torch.float64)
-            error = logs.exp_().scatter_add_(1, index, torch.full(index.shape, -1.0))
+            error = logs.exp_().scatter_add_(1, index, torch.full(index.shape, -1.0, device=device))
             error.mul_(labelled)
             by_bias += error.sum(dim=2, dtype=torch.float64)
             by_weights += _pulled(error.flatten(0, 1), self.window) @ piece.vectors
         by_weights = by_weights.unflatten(0, (self.window, count, self.classes)).movedim(0, 1)
         share = 1 / max(self.items, 1)
         found = (losses, by_weights.flatten(1, 2), by_bias)
-        mean = [total.mul_(share).numpy() for total in found]
+        mean = [total.mul_(share).cpu().numpy() for total in found]
         return mean[0], mean[1], mean[2]
 
     def losses(self, weights: Array, bias: Array) -> Array:
         """Return the mean loss for each set of weights, without gradients, `[penalties]`."""
         count = len(weights)
-        flat, offset = _laid_flat(weights, bias, self.window)
-        losses = torch.zeros(count, dtype=torch.float64)
+        device = self.rows.device
+        flat, offset = (one.to(device) for one in _laid_flat(weights, bias, self.window))
+        losses = torch.zeros(count, dtype=torch.float64, device=device)
         for piece in self.rows:
             truth, labelled = self._truth(piece)
             scores = _scores(piece.vectors, flat, offset, self.window)
             logs = torch.log_softmax(scores.unflatten(0, (count, self.classes)), dim=1)
             lost = logs.gather(1, truth.expand(count, 1, -1)).squeeze(1).mul_(labelled)
             losses -= lost.sum(dim=1, dtype=torch.float64)
-        return losses.numpy() / max(self.items, 1)
+        return losses.cpu().numpy() / max(self.items, 1)
 
     def _truth(self, piece: Piece) -> tuple[Tensor, Tensor]:
         """Return the class of each row of a piece, and 1 where it has one, else 0, `[rows]`."""
         classes = np.full(len(piece.vectors), -1)
         classes[piece.items] = np.concatenate([self.labels[p] for p in piece.proteins])
-        truth = torch.from_numpy(classes)
+        truth = torch.from_numpy(classes).to(self.rows.device)
         return truth.clamp(min=0), (truth >= 0).float()
 
 
 def scores(rows: Rows, weights: Array, bias: Array, window: int) -> NDArray[np.float32]:
     """Return the scores of all items of a split for one set of weights, `[items, classes]`."""
-    flat, offset = _laid_flat(weights[None], bias[None], window)
+    flat, offset = (one.to(rows.device) for one in _laid_flat(weights[None], bias[None], window))
     return np.concatenate([_of(piece, flat, offset, window) for piece in rows])
 
 
 def _of(piece: Piece, flat: Tensor, offset: Tensor, window: int) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = _scores(piece.vectors, flat, offset, window).numpy().T[piece.items]
+    scored = _scores(piece.vectors, flat, offset, window).cpu().numpy()
+    found: NDArray[np.float32] = scored.T[piece.items]
     return found
 
 

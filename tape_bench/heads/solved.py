@@ -22,7 +22,7 @@ from tape_bench.heads.catalogue import SolveConfig
 from tape_bench.heads.lbfgs import Array
 from tape_bench.heads.pair_logistic import PairLoss, evenly_spaced, pair_logits
 from tape_bench.heads.ridge import Ridge
-from tape_bench.heads.rows import Rows, scaling_of
+from tape_bench.heads.rows import CPU, Rows, scaling_of
 from tape_bench.heads.softmax import SoftmaxLoss, scores
 from tape_bench.heads.solver import Solution, Spectrum, solve
 
@@ -54,7 +54,13 @@ MOST_EVALUATIONS = 300
 class AlignedRidgeLearner:
     """Ridge regression on aligned proteins."""
 
-    def __init__(self, config: SolveConfig, target: Target, known: Representations) -> None:
+    def __init__(
+        self,
+        config: SolveConfig,
+        target: Target,
+        known: Representations,
+        device: torch.device = CPU,
+    ) -> None:
         """Prepare to solve for this target on the representations of residues."""
         self.target = target
         self.known = known
@@ -85,7 +91,13 @@ class AlignedRidgeLearner:
 class RidgeLearner:
     """Ridge regression on one vector a protein."""
 
-    def __init__(self, config: SolveConfig, target: Target, known: Representations) -> None:
+    def __init__(
+        self,
+        config: SolveConfig,
+        target: Target,
+        known: Representations,
+        device: torch.device = CPU,
+    ) -> None:
         """Prepare to solve for this target on pooled representations."""
         self.config = config
         self.target = target
@@ -124,11 +136,18 @@ class RidgeLearner:
 class SoftmaxLearner:
     """Multinomial logistic regression, on residues or on proteins."""
 
-    def __init__(self, config: SolveConfig, target: Target, known: Representations) -> None:
+    def __init__(
+        self,
+        config: SolveConfig,
+        target: Target,
+        known: Representations,
+        device: torch.device = CPU,
+    ) -> None:
         """Prepare to solve for this target, on residues or on whole proteins."""
         self.config = config
         self.target = target
         self.known = known
+        self.device = device
 
     def learn(
         self, train: Split, valid: Split, seed: int, progress: Progress | None = None
@@ -182,7 +201,8 @@ class SoftmaxLearner:
         return _solve(config, loss, config.penalties, spectrum)
 
     def _rows(self, split: Split) -> Rows:
-        return Rows(split.sequences, self.known, self._scaling, apart=self.config.window // 2)
+        reach = self.config.window // 2
+        return Rows(split.sequences, self.known, self._scaling, apart=reach, device=self.device)
 
     def _loss(self, rows: Rows, labels: list[NDArray[np.int64]]) -> SoftmaxLoss:
         assert self.target.classes is not None
@@ -197,11 +217,18 @@ class SoftmaxLearner:
 class PairLogisticLearner:
     """Logistic regression on the products of two residues' channels."""
 
-    def __init__(self, config: SolveConfig, target: Target, known: Representations) -> None:
+    def __init__(
+        self,
+        config: SolveConfig,
+        target: Target,
+        known: Representations,
+        device: torch.device = CPU,
+    ) -> None:
         """Prepare to solve for contacts on the representations of residues."""
         self.config = config
         self.target = target
         self.known = known
+        self.device = device
 
     def learn(
         self, train: Split, valid: Split, seed: int, progress: Progress | None = None
@@ -222,15 +249,15 @@ class PairLogisticLearner:
         return np.concatenate([self._pairs(sequence) for sequence in split.sequences])
 
     def _pairs(self, sequence: str) -> NDArray[np.float32]:
-        x = torch.from_numpy(self._scaling(self.known[sequence]))
+        x = torch.from_numpy(self._scaling(self.known[sequence])).to(self.device)
         logits = pair_logits(x, self._weights, self._bias)
         scored = torch.ones_like(logits, dtype=torch.bool).triu(SMALLEST_SEPARATION)
-        found: NDArray[np.float32] = logits[scored].sigmoid().numpy()
+        found: NDArray[np.float32] = logits[scored].sigmoid().cpu().numpy()
         return found
 
     def _loss(self, split: Split) -> PairLoss:
         coordinates = [example.targets[self.target.name] for example in split]
-        return PairLoss(split.sequences, coordinates, self.known, self._scaling)
+        return PairLoss(split.sequences, coordinates, self.known, self._scaling, self.device)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Spectrum:
         total = torch.zeros((hidden, hidden), dtype=torch.float64)
         rows = 0
         for piece in pieces:
-            total += piece.T @ piece
+            total += (piece.T @ piece).cpu()
             rows += len(piece)
         values, vectors = torch.linalg.eigh(total / max(rows, 1))
         return cls(vectors.numpy(), values.clamp(min=0).numpy())

@@ -50,7 +50,7 @@ def fit(plan: ProbePlan, task: Assignment, library: Library, watch: Watch) -> Pr
     with shelf as representations:
         started = time.perf_counter()
         for target, seed in waiting:
-            _train(plan, task, representations, target, seed, watch, found)
+            _train(plan, task, library.device, representations, target, seed, watch, found)
         found.seconds["fit"] = time.perf_counter() - started
     return _in_order(found)
 
@@ -67,6 +67,7 @@ def _in_order(found: Predicted) -> Predicted:
 def _train(
     plan: ProbePlan,
     task: Assignment,
+    device: str,
     representations: Mapping[str, Representation],
     target: Target,
     seed: int,
@@ -87,7 +88,7 @@ def _train(
         done, at_most = so_far, most
         watch.progress(phase, so_far, most, unit, f"validation loss {loss:.4g}")
 
-    trained = train(plan, target, carrying, representations, seed, progress=heard)
+    trained = train(plan, target, carrying, representations, seed, heard, device)
     if trains and done < at_most:
         best = f"best epoch {trained.selected['epoch']} of " if "epoch" in trained.selected else ""
         watch.close(f"stopped early: {best}{done}, at most {at_most}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from pydantic import JsonValue
 
 from tape_bench.cards import Target
@@ -40,6 +41,7 @@ def train(
     representations: Mapping[str, Representation],
     seed: int,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Trained:
     """Train a head for one target and predict the validation and test splits.
 
@@ -51,12 +53,13 @@ def train(
         seed: decides the head's first weights, the order of proteins, and dropout; nothing
             where the head is solved.
         progress: called after every epoch, or every penalty.
+        device: where heads compute, e.g. `cuda:0`.
 
     Raises:
         ModelError: training became unstable, or proteins are too long for `aligned_ridge`.
     """
     card = plan.card
-    learned = learner(card.kind, plan.entry, target, representations)
+    learned = learner(card.kind, plan.entry, target, representations, torch.device(device))
     train_split, valid_split = splits[card.split_of("train")], splits[card.split_of("valid")]
     steps = multiplications(card.kind, plan.entry, target, representations, train_split.sequences)
     with enough_threads(steps):

@@ -42,7 +42,7 @@ def test_a_model_that_has_no_say_in_its_device_is_given_none():
 @pytest.mark.parametrize(
     ("model", "options", "processes", "says"),
     [
-        ("onehot", {}, {"tensor_parallel": 2}, "has no option 'tensor-parallel'"),
+        ("onehot", {}, {"tensor_parallel": 2}, "has no option 'tensor_parallel'"),
         ("random:proteinlm-200m", {"device": "cuda:1"}, {"devices": 2}, "cannot all compute on"),
         ("noehot", {}, {"devices": 2}, "no model named 'noehot'"),
     ],
