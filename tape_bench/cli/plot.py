@@ -34,7 +34,8 @@ KINDS = (
     default=Path("plots"),
     show_default=True,
     metavar="FOLDER",
-    help="Where the pictures go: leaderboards at its top, a model's pictures in a folder each.",
+    help="Where the pictures go: leaderboards at its top, a model's pictures in a folder each, "
+    "models beside each other in together/.",
 )
 @option(
     "--format",
@@ -90,12 +91,15 @@ def command(
     board = leaderboard.build(found.records, registry.baselines(), cards)
     drawn = plots.of_leaderboard(board, kinds)
     missing: dict[str, list[Filed]] = {}
+    readable = []
     for filed in runs.newest_filed(found.filed):
         if filed.record.status == "complete":
             try:
                 drawn += plots.of_record(filed, kinds, proteins, data)
+                readable.append(filed)
             except RecordError as error:
                 missing.setdefault(error.what, []).append(filed)
+    drawn += plots.of_records([one for one in readable if one.record.predictions], kinds)
     told = [_missing(why, filed, kinds) for why, filed in missing.items()]
     if not drawn:
         raise RecordError(

@@ -194,3 +194,47 @@ def test_pictures_of_simulated_data_have_no_published_figures(make, cards):
     board = leaderboard.build([make(data="simulated")], registry.baselines(), cards)
 
     assert [plot.name for plot in plots.of_leaderboard(board)] == ["overview-simulated"]
+
+
+def test_models_on_the_same_proteins_share_a_picture(tmp_path, write_run):
+    predictions = residues()
+    for model in ("one", "other"):
+        write_run(tmp_path / model, predictions, "secondary_structure", model=model)
+    filed = gather([tmp_path / "one", tmp_path / "other"]).filed
+
+    drawn = {plot.name.split("-")[0]: plot for plot in plots.of_records(filed)}
+
+    assert drawn.keys() == {"together/length", "together/calibration"}
+    for plot in drawn.values():
+        (legend,) = plot.draw().legends
+        named = [text.get_text().split(":")[0] for text in legend.get_texts()]
+        assert named == ["one", "other"]
+    assert plots.of_records(filed[:1]) == []
+    assert plots.of_records(filed, ["scatter"]) == []
+
+
+def test_one_model_with_two_heads_has_two_names(tmp_path, write_run):
+    predictions = residues()
+    for place in ("a", "b", "c"):
+        write_run(tmp_path / place, predictions, "secondary_structure")
+    filed = gather([tmp_path / place for place in "abc"]).filed
+
+    names = [
+        text.get_text()
+        for plot in plots.of_records(filed, ["length"])
+        for text in plot.draw().legends[0].get_texts()
+    ]
+
+    assert len({*names}) == 3
+
+
+def test_proteins_in_no_part_are_counted():
+    predictions = residues()
+    groups, labels = np.zeros(60, int), ["all"]
+    groups[:3] = -1
+    metric = find("accuracy.pooled", "token_class")
+
+    found = slices.sliced(metric, [predictions], groups, labels)
+    (panel,) = slices.draw({"one": found}, "residues", "Q3", len(groups)).axes
+
+    assert panel.get_xlabel() == "residues (3 of 60 proteins not shown)"

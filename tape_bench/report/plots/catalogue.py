@@ -34,9 +34,6 @@ PLOTS = {
     "calibration": "how often the model is right against how sure it says it is",
 }
 
-VARIED = 1.1
-"""How much longer than the shortest protein the longest must be for a picture by length."""
-
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "token_class": ("confusion", "length", "calibration"),
     "sequence_class": ("length", "calibration"),
@@ -207,10 +204,9 @@ def _by_length(filed: Filed, seeds: Sequence[Predictions]) -> Callable[[], Figur
     from tape_bench.report.plots import slices
 
     lengths = seeds[0].lengths
-    groups, labels = slices.groups_of(lengths)
-    # Variants of one parent all have about its length: there is nothing to see.
-    if len(labels) < 2 or lengths.max() < VARIED * lengths.min():
+    if not slices.varies(lengths):
         return None
+    groups, labels = slices.groups_of(lengths)
     return partial(_sliced, filed, seeds, groups, labels, "residues")
 
 
@@ -244,4 +240,5 @@ def _sliced(
     metric = find(task.primary.split(".", 1)[1], cast(Kind, task.kind))
     headline = filed.record.headline
     label = headline.label if headline else task.primary
-    return slices.draw(slices.sliced(metric, seeds, groups, labels), what, label)
+    found = slices.sliced(metric, seeds, groups, labels)
+    return slices.draw({filed.record.model.name: found}, what, label, len(seeds[0].ids))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST_PROTEINS = 4
 """Contact maps in one picture."""
 
+BINS = 10
+"""Of confidence, in pictures of calibration."""
+
 
 def contact_maps(predictions: Predictions, chosen: Sequence[str]) -> Figure:
     """Draw predicted probabilities below the diagonal, true contacts above it.
@@ -127,22 +130,18 @@ def calibration(predictions: Predictions) -> Figure:
 
     sure, right = confidence(predictions)
     figure, (panel, below) = style.figure(2, 1, 4.2, 5.0)
-    edges = np.linspace(0, 1, 11)
-    bins = np.clip(np.digitize(sure, edges) - 1, 0, 9)
-    counts = np.bincount(bins, minlength=10)
-    filled = counts > 0
-    said = np.bincount(bins, sure, minlength=10)[filled] / counts[filled]
-    true = np.bincount(bins, right, minlength=10)[filled] / counts[filled]
+    said, true, counts = reliability(sure, right)
     panel.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.9, linestyle="--")
     panel.plot(said, true, "o-", color=style.PALETTE[0])
-    error = float(np.abs(said - true) @ counts[filled] / counts.sum())
+    error = float(np.abs(said - true) @ counts / counts.sum())
     panel.set_title(f"expected calibration error {error:.3f}")
     panel.set_ylabel("share that is right")
-    below.bar(edges[:-1], counts, width=0.1, align="edge", color=style.PALETTE[4])
+    histogram, edges = np.histogram(sure, BINS, (0, 1))
+    below.bar(edges[:-1], histogram, width=1 / BINS, align="edge", color=style.PALETTE[4])
     below.set_yscale("log")
     below.set_ylim(bottom=0.7)
     # Round tens alone where there are several of them, or the axis is all letters.
-    subs = (1.0,) if counts.max() >= 100 else (1.0, 3.0)
+    subs = (1.0,) if histogram.max() >= 100 else (1.0, 3.0)
     below.yaxis.set_major_locator(LogLocator(subs=subs))
     below.yaxis.set_major_formatter("{x:,.0f}")
     below.yaxis.set_minor_formatter(NullFormatter())
@@ -151,6 +150,18 @@ def calibration(predictions: Predictions) -> Figure:
     for axes in (panel, below):
         axes.set_xlim(0, 1)
     return figure
+
+
+def reliability(
+    sure: NDArray[np.float64], right: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the mean confidence, the share that is right and the items of each filled bin."""
+    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = counts > 0
+    said = np.bincount(bins, sure, minlength=BINS)[filled] / counts[filled]
+    true = np.bincount(bins, right, minlength=BINS)[filled] / counts[filled]
+    return said, true, counts[filled]
 
 
 def confidence(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ FEWEST = 10
 """Proteins a part needs to be shown."""
 
 MOST_GROUPS = 5
+
+VARIED = 1.1
+"""How much longer than the shortest protein the longest must be for a picture by length."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +91,42 @@ def group_each(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]
     return groups, [str(value) for value in known]
 
 
-def draw(slices: Sequence[Slice], what: str, metric: str) -> Figure:
-    """Draw the metric over the groups, with intervals and the number of proteins in each."""
-    figure, (panel,) = style.figure(1, 1, 5.2, 3.2)
-    for place, one in enumerate(slices):
-        if one.low is not None and one.high is not None:
-            panel.plot([place, place], [one.low, one.high], color=style.PALETTE[0], linewidth=1.6)
-        panel.plot(place, one.value, "o", color=style.PALETTE[0])
-    names = [f"{one.label}\nn = {one.n}" for one in slices]
-    panel.set_xticks(range(len(slices)), names)
-    panel.set_xlim(-0.5, len(slices) - 0.5)
-    panel.set_xlabel(what)
+def varies(lengths: NDArray[np.int64]) -> bool:
+    """Whether there is anything to see by length: variants of one parent all have about its own."""
+    return len(groups_of(lengths)[1]) > 1 and bool(lengths.max() >= VARIED * lengths.min())
+
+
+def draw(lines: Mapping[str, Sequence[Slice]], what: str, metric: str, total: int) -> Figure:
+    """Draw the metric over the groups, with intervals and the number of proteins in each.
+
+    Args:
+        lines: by name, what is drawn side by side in each group.
+        what: the property that groups are made by.
+        metric: name of the metric.
+        total: proteins there are; how many of them are in no group shown is said.
+    """
+    figure, (panel,) = style.figure(1, 1, 5.2, 3.2 + 0.12 * (len(lines) - 1))
+    shown = {one.label: one.n for slices in lines.values() for one in slices}
+    places = {label: place for place, label in enumerate(shown)}
+    step = min(0.12, 0.5 / len(lines))
+    apart = step * (np.arange(len(lines)) - (len(lines) - 1) / 2)
+    for number, (name, slices) in enumerate(lines.items()):
+        colour = style.PALETTE[number]
+        at = [places[one.label] + apart[number] for one in slices]
+        panel.plot(
+            at, [one.value for one in slices], style.MARKERS[number],
+            linestyle="", color=colour, label=style.name(name),
+        )  # fmt: skip
+        for place, one in zip(at, slices, strict=True):
+            if one.low is not None and one.high is not None:
+                panel.plot([place, place], [one.low, one.high], color=colour, linewidth=1.6)
+    panel.set_xticks(range(len(shown)), [f"{label}\nn = {n}" for label, n in shown.items()])
+    panel.set_xlim(-0.5, len(shown) - 0.5)
+    left_out = total - sum(shown.values())
+    panel.set_xlabel(f"{what} ({left_out} of {total} proteins not shown)" if left_out else what)
     panel.set_ylabel(metric)
     panel.grid(axis="y", color=style.FAINT, linewidth=0.6)
     panel.set_axisbelow(True)
+    if len(lines) > 1:
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
