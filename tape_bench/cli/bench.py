@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 )
 @model_options
 @json_option
-@option("--quiet", is_flag=True, help="No progress bar.")
+@option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     model: str,
     lengths: str,

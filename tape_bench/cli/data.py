@@ -47,7 +47,7 @@ def command() -> None:
     help="Where to look first for <task>.tar.gz; may be repeated, tried in order.",
 )
 @data_root
-@option("--quiet", is_flag=True, help="No progress bars.")
+@option("-q", "--quiet", is_flag=True, help="No progress bars.")
 def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, quiet: bool) -> None:
     """Download the data of the given tasks (all five if none is given).
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @fasta_options
 @model_options
-@option("--quiet", is_flag=True, help="No progress bar and no summary; only errors.")
+@option("-q", "--quiet", is_flag=True, help="No progress bar and no summary; only errors.")
 def command(
     model: str,
     fasta: Path,

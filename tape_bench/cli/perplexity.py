@@ -41,7 +41,7 @@ perplexity its authors report."""
 @fasta_options
 @model_options
 @json_option
-@option("--quiet", is_flag=True, help="No progress bar.")
+@option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     model: str,
     fasta: Path,

@@ -95,11 +95,13 @@ def command(
     for filed in runs.newest_filed(found.filed):
         if filed.record.status == "complete":
             try:
-                drawn += plots.of_record(filed, kinds, proteins, data)
-                readable.append(filed)
+                pictures = plots.of_record(filed, kinds, proteins, data)
             except RecordError as error:
                 missing.setdefault(error.what, []).append(filed)
-    drawn += plots.of_records([one for one in readable if one.record.predictions], kinds)
+                continue
+            drawn += pictures
+            readable += [filed] if pictures else []
+    drawn += plots.of_records(readable, kinds)
     told = [_missing(why, filed, kinds) for why, filed in missing.items()]
     if not drawn:
         raise RecordError(

@@ -115,7 +115,7 @@ if TYPE_CHECKING:
 )
 @option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @json_option
-@option("--quiet", is_flag=True, help="No progress bars and no table; only errors.")
+@option("-q", "--quiet", is_flag=True, help="No progress bars and no table; only errors.")
 def command(
     model: str,
     tasks: tuple[str, ...],

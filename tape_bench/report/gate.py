@@ -102,11 +102,11 @@ def check(
     if not reference.filed:
         findings.append(Finding(Exit.UNTOLD, "there are no reference records", "", ""))
     pairing = pair(reference.filed, new.filed)
-    findings += [_missing(filed) for filed in pairing.only_a]
     chosen = [(one, _checked(one, tolerances)) for one in pairing.pairs]
     each = level_of_each(level, sum(len(changes) for _, changes in chosen))
     for one, changes in chosen:
         findings += _findings(one, changes, tolerances, paired, each, draws)
+    findings += [_missing(filed) for filed in pairing.only_a]
     notes = tuple(
         f"{filed.record.task.id}: {filed.record.model.name} has no reference; nothing checked"
         for filed in pairing.only_b
