@@ -1,187 +1,122 @@
-"""The packed engine beside what scripts do: padded batches through a plain BERT of the same shape.
+"""The packed engine beside what scripts do: padded batches through networks of the same shape.
 
-    python benchmarks/engine.py                                            # CPU, 200M, ten minutes
-    python benchmarks/engine.py --device cuda --shape 3b --dtype float16   # a GPU, some minutes
+    python -m benchmarks.engine                                            # CPU, 200M, ten minutes
+    python -m benchmarks.engine --device cuda --shape 3b --dtype float16   # a GPU, two minutes
 
-Every way embeds the same random proteins, as long as those of TAPE's five sets mixed, with the
-same weights, and returns the mean of each protein's residues on the host; that the values agree
-is checked first. Rounds alternate between the ways, each over its own part of the proteins.
+Every way embeds random proteins, as long as those of TAPE's five sets mixed, and returns the mean
+of each protein's residues on the host. Rounds alternate between the ways, each over its own part
+of the proteins, after a whole round that does not count.
 
-packed     `tape_bench.engine`, as `tape-bench run` and `bench` use it
-padded     proteins in random order, 16 a batch, padded to the longest: separate query, key and
-           value maps, torch's scaled-dot-product attention with a boolean mask, no custom kernels
-TAPE-like  in float32 whatever is asked for, attention written out, and -10000 added to the scores
-           of padding; batches of 16 proteins of like length, as its bucket sampler makes them
+packed         `tape_bench`, as `tape-bench run` and `bench` use it
+padded         proteins in random order, 16 a batch, padded to the longest: separate query, key and
+               value maps, torch's scaled-dot-product attention with a boolean mask
+padded sorted  the same, proteins sorted by length, up to 16,384 tokens a batch
+transformers   `EsmModel` of the same shape with torch's attention, sorted as above (on a GPU)
+TAPE-like      in float32 whatever is asked for, attention written out, and -10000 added to the
+               scores of padding; 16 proteins of like length a batch, as its bucket sampler does
 
-Shares are useful operations (those on residues, see `tape_bench.engine.flops`) of what plain
-matrix products do in the precision that the way multiplies in, timed between its batches; a
-processor that is slow in half precision is given float32 by the engine, and half precision by the
-padded way. Seconds are summed over rounds, those that timing products takes left out.
-Run it on an otherwise idle machine.
+All but transformers' have the same weights; that their values agree is checked first. Shares are
+useful operations (those on residues, see `flops`) of what plain matrix products do in the
+precision that the way multiplies in, timed in the same run; a processor that is slow in half
+precision is given float32 by the engine, and half precision by the padded ways. On a GPU slow ways
+are given a part of the proteins: rates are compared. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import click
 import numpy as np
 import torch
-from plain_bert import PlainBert
 
+from benchmarks import ways
+from benchmarks.networks import CONFIGS, network
+from benchmarks.ways import Way
 from tape_bench.engine import workload
 from tape_bench.engine.embed import represent
 from tape_bench.engine.flops import useful_flops
 from tape_bench.engine.measure import matmul_rate
-from tape_bench.engine.yardsticks import MatmulRate
 from tape_bench.kernels import dispatch
 from tape_bench.models.placement import dtype_named
-from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig
-from tape_bench.models.proteinlm.reading import Reading
-from tape_bench.models.random import SHAPES, RandomWeights
+from tape_bench.models.proteinlm import ProteinLM
 from tape_bench.results import provenance
 
-CONFIGS = {
-    "tiny": ProteinLMConfig(
-        layers=2, hidden=64, heads=2, positions=1024, layernorm_eps=1e-12, gelu="tanh"
-    ),
-    "200m": SHAPES["proteinlm-200m"],
-    "3b": ProteinLMConfig(
-        layers=36, hidden=2560, heads=40, positions=2176, layernorm_eps=1e-12, gelu="tanh"
-    ),
-}
 PROTEINS = {"cpu": 128, "cuda": 4096}
-BATCH = 16
 ROUNDS = 2
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far the ways may differ, relative; plain networks keep everything in the low precision."""
 
-Embed = Callable[[Sequence[str], Callable[[], None]], np.ndarray]
-"""Gives `[proteins, hidden]`; what it is handed, it calls after every batch."""
+
+def racers(model: ProteinLM, peers: Sequence[str]) -> Iterator[Way]:
+    """Make the ways, ours first."""
+    shape, dtype, gpu = model.describe(), model.dtype, model.device.type == "cuda"
+
+    def way(name: str, embed: ways.Embed, multiplies: torch.dtype = dtype, part: int = 1) -> Way:
+        ceiling = matmul_rate(model, shape, multiplies)
+        return Way(name, multiplies, multiplies, embed, ceiling, part if gpu else 1)
+
+    ours = way("packed", ways.packed(model), dtype_named(shape.dtype))
+    ours.dtype = dtype
+    yield ours
+    if "padded" in peers or "padded sorted" in peers:
+        plain = ways.plain(model, dtype, written_out=False)
+        if "padded" in peers:
+            yield way("padded", ways.padded(model, plain, ways.as_they_come), part=4)
+        if "padded sorted" in peers:
+            yield way("padded sorted", ways.padded(model, plain, ways.by_tokens))
+    if "transformers" in peers:
+        esm = ways.transformers_esm(model, dtype)
+        yield way("transformers", ways.padded(model, esm, ways.by_tokens))
+    if "TAPE-like" in peers:
+        tape = ways.plain(model, torch.float32, written_out=True)
+        embed = ways.padded(model, tape, ways.of_like_length)
+        yield way("TAPE-like", embed, torch.float32, part=16)
 
 
-@dataclass
-class Way:
-    """One way of embedding, and what it has taken so far."""
-
-    name: str
-    dtype: torch.dtype
-    multiplies: torch.dtype
-    embed: Embed
-    ceiling: MatmulRate
-    seconds: float = 0.0
-
-    def take(self, proteins: Sequence[str]) -> None:
-        """Embed a round's proteins, against the clock."""
-        started, before = time.perf_counter(), self.ceiling.seconds
-        self.embed(proteins, self.ceiling.sample)
-        self.seconds += time.perf_counter() - started - (self.ceiling.seconds - before)
-
-
-def engine(config: ProteinLMConfig, dtype: torch.dtype, device: torch.device) -> ProteinLM:
-    """Make our model, with random weights."""
-    return ProteinLM(
-        lambda: RandomWeights(config, 0, stored_dtype=dtype),
-        Reading("megatron", None, None),
-        spec="random",
-        name="random",
-        pretraining=(),
-        control=True,
-        dtype=str(dtype).removeprefix("torch."),
-        device=str(device),
-    )
-
-
-def packed(model: ProteinLM) -> Embed:
-    def embed(proteins: Sequence[str], between: Callable[[], None]) -> np.ndarray:
-        with represent(model, proteins, "mean", progress=lambda *_: between()) as found:
-            return np.stack([found[protein] for protein in proteins])
-
-    return embed
-
-
-def padded(model: ProteinLM, dtype: torch.dtype, *, tape_like: bool) -> Embed:
-    """Put our model's weights into a plain BERT, and feed it padded batches."""
-    plain = PlainBert(model.config, written_out=tape_like).load(model.encoder.state_dict())
-    plain = plain.to(model.device, dtype).eval()
-    vocabulary = model.vocabulary
-
-    @torch.no_grad()
-    def embed(proteins: Sequence[str], between: Callable[[], None]) -> np.ndarray:
-        order = list(range(len(proteins)))
-        if tape_like:
-            order.sort(key=lambda index: len(proteins[index]))
-        vectors = np.empty((len(proteins), model.config.hidden), np.float32)
-        for first in range(0, len(order), BATCH):
-            batch = order[first : first + BATCH]
-            rows = [[vocabulary.cls, *vocabulary.encode(proteins[index])] for index in batch]
-            longest = max(map(len, rows))
-            ids = torch.tensor([row + [vocabulary.pad] * (longest - len(row)) for row in rows])
-            mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-            vectors[batch] = plain.mean(ids.to(model.device), mask.to(model.device)).cpu().numpy()
-            between()
-        return vectors
-
-    return embed
-
-
-def compare(model: ProteinLM, count: int) -> Iterator[str]:
+def compare(model: ProteinLM, count: int, peers: Sequence[str]) -> Iterator[str]:
     """Race the ways, and yield lines of the table."""
-    network, dtype = model.describe(), model.dtype
-
-    def way(name: str, asked: torch.dtype, multiplies: torch.dtype, embed: Embed) -> Way:
-        return Way(name, asked, multiplies, embed, matmul_rate(model, network, multiplies))
-
-    ways = [
-        way("packed", dtype, dtype_named(network.dtype), packed(model)),
-        way("padded", dtype, dtype, padded(model, dtype, tape_like=False)),
-    ]
-    if dtype == torch.float32 or model.device.type == "cuda":
-        tape = padded(model, torch.float32, tape_like=True)
-        ways.append(way("TAPE-like", torch.float32, torch.float32, tape))
+    gpu = model.device.type == "cuda"
     proteins = workload.proteins(workload.lengths(count))
-    check_same(ways, proteins[:BATCH], dtype)
-    for part in range(ROUNDS):
-        for each in ways:
-            each.take(proteins[part::ROUNDS])
-    residues = sum(map(len, proteins))
-    useful = useful_flops(network, map(len, proteins))
-    for each in ways:
+    rounds = [proteins[part::ROUNDS] for part in range(ROUNDS)]
+    chosen = list(racers(model, peers))
+    check_same([one for one in chosen if one.name != "transformers"], proteins, model.dtype)
+    for each in chosen:
+        if gpu:
+            # What is compiled, loaded and set aside the first time is no part of a rate.
+            each.embed(rounds[0][:: each.part], ways.nothing)
+    for part in rounds:
+        for each in chosen:
+            each.take(part, between=not gpu)
+    for each in chosen:
         top = each.ceiling.flops_per_second
+        useful = useful_flops(model.describe(), each.lengths) / each.seconds
         yield (
             f"| {each.name} | {name_of(each.dtype)} | {name_of(each.multiplies)} "
-            f"| {residues / each.seconds:,.0f} "
-            f"| {each.seconds / ways[0].seconds:.2f} | {useful / each.seconds / 1e9:,.0f} "
-            f"| {top / 1e9:,.0f} | {useful / each.seconds / top:.1%} |"
+            f"| {each.rate:,.0f} | {chosen[0].rate / each.rate:.2f} | {useful / 1e9:,.0f} "
+            f"| {top / 1e9:,.0f} | {useful / top:.1%} |"
         )
 
 
-def check_same(ways: Sequence[Way], proteins: Sequence[str], dtype: torch.dtype) -> None:
-    """Stop unless all ways give the same vectors, which warms them up as well."""
-    expected = ways[0].embed(proteins, nothing)
-    for each in ways[1:]:
-        error = np.linalg.norm(each.embed(proteins, nothing) - expected) / np.linalg.norm(expected)
+def check_same(chosen: Sequence[Way], proteins: Sequence[str], dtype: torch.dtype) -> None:
+    """Stop unless all ways give the same vectors."""
+    few = proteins[: ways.BATCH]
+    expected = chosen[0].embed(few, ways.nothing)
+    for each in chosen[1:]:
+        found = each.embed(few, ways.nothing)
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         if not error < TOLERANCE[dtype]:
-            raise SystemExit(f"{each.name} and {ways[0].name} differ by {error:.1e}")
-
-
-def nothing() -> None:
-    """Done between batches that warm up."""
+            raise SystemExit(f"{each.name} and {chosen[0].name} differ by {error:.1e}")
 
 
 def alone(model: ProteinLM, count: int) -> Iterator[str]:
     """Yield what is to be said of the engine by itself."""
     mixed = workload.proteins(workload.lengths(count))
     name = name_of(model.dtype)
-    if dispatch.choice(model.device)[0]:
-        fused = rate(model, mixed)
-        with kernels("reference"):
-            reference = rate(model, mixed)
-        yield f"- {name}: fused kernels {fused / reference:.2f}x reference kernels"
     residues = sum(map(len, mixed))
     short, long = (
         rate(model, workload.proteins([length] * (residues // length))) for length in (45, 256)
@@ -190,8 +125,17 @@ def alone(model: ProteinLM, count: int) -> Iterator[str]:
         f"- {name}: {short:,.0f} residues/s at length 45, {long:,.0f} at length 256: "
         f"{short / long:.2f} of it"
     )
+    if dispatch.choice(model.device)[0]:
+        part = mixed[: count // 4]
+        fused = rate(model, part)
+        with kernels("reference"):
+            reference = rate(model, part)
+        yield (
+            f"- {name}: fused kernels {fused / reference:.2f}x the references (which ask the GPU "
+            "for lengths in every layer)"
+        )
     if model.dtype != torch.float32:
-        yield f"- {name} against float32, per residue: {errors(model, mixed[: 2 * BATCH])}"
+        yield f"- {name} against float32, per residue: {errors(model, mixed[: 2 * ways.BATCH])}"
 
 
 def rate(model: ProteinLM, proteins: Sequence[str]) -> float:
@@ -239,6 +183,9 @@ def machine(device: torch.device) -> str:
     return f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
+PEERS = ("padded", "padded sorted", "transformers", "TAPE-like")
+
+
 @click.command()
 @click.option("--shape", type=click.Choice(list(CONFIGS)), default="200m", show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -251,19 +198,36 @@ def machine(device: torch.device) -> str:
     show_default=True,
 )
 @click.option("--proteins", type=int, help="Default: 128 on a CPU, 4096 on a GPU.")
-def main(shape: str, device: str, dtypes: Sequence[str], proteins: int | None) -> None:
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice([*PEERS, "none"]),
+    help="Default: all; on a CPU all but transformers, and TAPE-like in float32 alone.",
+)
+def main(
+    shape: str, device: str, dtypes: Sequence[str], proteins: int | None, peers: Sequence[str]
+) -> None:
     """Print the tables."""
     config, place = CONFIGS[shape], torch.device(device)
     count = proteins or PROTEINS[device]
     print(f"# Packed, padded, and as TAPE does it: {config.layers} x {config.hidden}\n")
     print(f"{machine(place)}. {count} proteins of TAPE's lengths.\n")
-    print("| way | precision | products in | residues/s | time / packed | GFLOP/s ", end="")
+    print("| way | precision | products in | residues/s | packed / way | GFLOP/s ", end="")
     print("| matmul GFLOP/s | share |\n|---|---|---|---|---|---|---|---|")
     remarks = []
     for dtype in dtypes:
-        model = engine(config, getattr(torch, dtype), place)
-        for line in compare(model, count):
+        model = network(config, getattr(torch, dtype), place)
+        asked = peers or [
+            peer
+            for peer in PEERS
+            if device == "cuda"
+            or (peer != "transformers" and dtype == "float32")
+            or "padded" in peer
+        ]
+        for line in compare(model, count, asked):
             print(line, flush=True)
+        gc.collect()
         # A CPU has no kernels to compare, and these would double its time.
         if device == "cuda" or shape == "tiny":
             remarks += alone(model, count)

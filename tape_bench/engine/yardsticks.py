@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,9 @@ COPY_BYTES = 1 << 28
 _SECONDS = 0.5
 """How long an operation is repeated, at least."""
 
+_ON_GPU = 20
+"""Products in a row on a GPU, whose clock rises to its work."""
+
 _SHARE = 0.1
 """Of the time that goes by, how much may go into timing products."""
 
@@ -32,12 +34,15 @@ class MatmulRate:
     def __init__(
         self, tokens: int, hidden: int, inner: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        """Prepare products of the two shapes that a transformer's perceptron has."""
+        """Prepare products of the shapes that a transformer's linear maps have."""
         self.seconds = 0.0
         """What timing has taken so far."""
-        self._shapes = ((tokens, hidden, inner), (tokens, inner, hidden))
-        self._taken: tuple[list[float], list[float]] = ([], [])
-        self._dtype, self._device = dtype, device
+        shapes: tuple[tuple[int, int], ...] = ((hidden, inner), (inner, hidden))
+        # On a GPU the others may be the faster ones; on a CPU a product takes long.
+        self._on_gpu = device.type == "cuda"
+        shapes += ((hidden, 3 * hidden), (hidden, hidden)) if self._on_gpu else ()
+        self._rates: dict[tuple[int, int], list[float]] = {shape: [] for shape in shapes}
+        self._tokens, self._dtype, self._device = tokens, dtype, device
         self._begun = time.perf_counter()
 
     def sample(self) -> None:
@@ -45,19 +50,29 @@ class MatmulRate:
         started = time.perf_counter()
         if self.seconds > _SHARE * (started - self._begun):
             return
-        for (tokens, inputs, outputs), taken in zip(self._shapes, self._taken, strict=True):
-            x = torch.randn(tokens, inputs, device=self._device).to(self._dtype)
+        self.measure()
+
+    def measure(self) -> None:
+        """Time a product of each shape."""
+        if self._on_gpu:
+            # What is still queued is other work's time.
+            torch.cuda.synchronize(self._device)
+        started = time.perf_counter()
+        repeats = _ON_GPU if self._on_gpu else 1
+        for (inputs, outputs), rates in self._rates.items():
+            x = torch.randn(self._tokens, inputs, device=self._device).to(self._dtype)
             weight = torch.randn(outputs, inputs, device=self._device).to(self._dtype)
             product = partial(functional.linear, x, weight)
-            if not taken:
+            if not rates:
                 product()
-            taken.append(_timed(product, self._device))
+            seconds = _timed(product, self._device, repeats) / repeats
+            rates.append(2 * self._tokens * inputs * outputs / seconds)
         self.seconds += time.perf_counter() - started
 
     @property
     def flops_per_second(self) -> float:
-        """The better shape's rate. There must have been a sample."""
-        return 2 * math.prod(self._shapes[0]) / min(map(statistics.median, self._taken))
+        """The best shape's rate. There must have been a sample."""
+        return max(map(statistics.median, self._rates.values()))
 
 
 def copy_rate() -> float:
@@ -76,16 +91,20 @@ def fastest(run: Callable[[], object]) -> float:
     return min(taken)
 
 
-def _timed(run: Callable[[], object], device: torch.device | None = None) -> float:
+def _timed(
+    run: Callable[[], object], device: torch.device | None = None, repeats: int = 1
+) -> float:
     if device is not None and device.type == "cuda":
         # The GPU's own clock: it does not count how long Python takes to ask.
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        run()
+        for _ in range(repeats):
+            run()
         end.record()
         end.synchronize()
         milliseconds: float = start.elapsed_time(end)
         return milliseconds / 1000
     started = time.perf_counter()
-    run()
+    for _ in range(repeats):
+        run()
     return time.perf_counter() - started

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ FLASH_FROM = 128
 """Tokens of the longest sequence from which torch's flash attention takes over.
 
 Flash attention works on 128 queries at a time whatever the length; our kernel fits its blocks to
-the sequences. `benchmarks/kernels.py` measures both on either side of this length.
+the sequences. `benchmarks/gpu/kernels.py` measures both on either side of this length.
 """
 
 
@@ -43,10 +41,10 @@ def varlen_attention(
     # Tensor cores multiply no fewer than 16 channels, and in float32 they round them off.
     if not fused or head < 16 or query.dtype == torch.float32:
         return reference(query, key, value, offsets)
-    flash = flash_attention()
-    if flash and query.is_cuda and longest >= FLASH_FROM and head % 8 == 0 and head <= 256:
-        out: Tensor = flash(query, key, value, offsets, offsets, longest, longest)
-        return out
+    if longest >= FLASH_FROM and head % 8 == 0 and head <= 256:
+        flash = flash_attention(query.device)
+        if flash:
+            return flash(query, key, value, offsets, longest)
     return _fused(query, key, value, offsets, longest)
 
 
@@ -65,17 +63,37 @@ def reference(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor) -> Ten
     return gathered[0] if len(gathered) == 1 else torch.cat(gathered)
 
 
+Flash = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+"""Queries, keys, values, offsets and the longest sequence's tokens to what each token gathers."""
+
+
 @functools.cache
-def flash_attention() -> Callable[..., Any] | None:
-    """Find torch's flash attention for packed sequences, which came with torch 2.10."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
+def flash_attention(device: torch.device) -> Flash | None:
+    """Find torch's flash attention for packed sequences, and see that it works on a device.
+
+    The operator is called by its own name. `torch.nn.attention.varlen`, which wraps it since torch
+    2.10, chooses cuDNN's attention in some versions, whose speed falls to a fifth where lengths
+    vary, and its arguments differ from version to version; the operator's first ten do not.
+    """
+    if device.type != "cuda":
         return None
-    # Only the first seven arguments are the same in all versions. Splitting the keys by the
-    # length of the longest sequence would make a protein's values depend on its neighbours.
-    splits = "num_splits" in inspect.signature(varlen_attn).parameters
-    return functools.partial(varlen_attn, num_splits=1) if splits else varlen_attn
+    query = torch.linspace(-1, 1, 6 * 2 * 64, device=device).view(6, 2, 64).to(torch.float16)
+    offsets = torch.tensor([0, 2, 6], dtype=torch.int32, device=device)
+    try:
+        with torch.no_grad():
+            found = _flash(query, query, query, offsets, 4).float()
+    except (RuntimeError, NotImplementedError, AttributeError, TypeError):
+        return None
+    wide = query.float()
+    exact = reference(wide, wide, wide, offsets)
+    return _flash if bool((found - exact).norm() < 1e-2 * exact.norm()) else None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, longest: int) -> Tensor:
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        query, key, value, offsets, offsets, longest, longest, 0.0, False, False
+    )[0]
+    return out
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, longest: int) -> Tensor:

@@ -31,7 +31,8 @@ def test_any_number_of_channels(draw, near, dtype, channels, form):
 
 @pytest.mark.parametrize("form", ["tanh", "erf"])
 def test_far_from_zero_it_is_zero_or_the_sum_itself(draw, dtype, form):
-    x = draw(1, 4, dtype=dtype) * 0 + torch.tensor([-60000.0, -30.0, 30.0, 60000.0]).to(dtype)
+    x0 = draw(1, 4, dtype=dtype)
+    x = x0 * 0 + torch.tensor([-60000.0, -30.0, 30.0, 60000.0]).to(x0)
     bend = bias_gelu(x, torch.zeros_like(x[0]), form)
     assert bend.tolist() == [[0.0, 0.0, *x[0, 2:].tolist()]]
 

@@ -80,6 +80,15 @@ def test_add_layer_norm(compiled, dtype, hidden, late):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("hidden", [1024, 2560])
+@pytest.mark.parametrize("shifted", [True, False])
+def test_layer_norm(compiled, dtype, hidden, shifted):
+    channels, shift = torch.empty(hidden, dtype=dtype), torch.empty(hidden)
+    rows = torch.empty(5, hidden)
+    compiled("layer_norm", rows, channels, channels, 1e-12, shift if shifted else None)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("head", [64, 80])
 @pytest.mark.parametrize("longest", [47, 2049])
 def test_attention(compiled, dtype, head, longest):

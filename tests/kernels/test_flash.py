@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tape_bench.kernels import attention, dispatch
+
+GPU = torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
@@ -20,35 +19,51 @@ def _look_again():
     find.cache_clear()
 
 
-def install(monkeypatch, varlen_attn):
-    module = ModuleType("varlen")
-    module.varlen_attn = varlen_attn
-    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
+def test_a_cpu_has_none():
+    assert attention.flash_attention(torch.device("cpu")) is None
 
 
-def test_before_torch_210_there_is_none(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
-    assert attention.flash_attention() is None
+@pytest.fixture
+def tried(monkeypatch):
+    """Try flash attention as if there were a GPU, by what stands in for torch's operator."""
+
+    def tried(operator):
+        monkeypatch.setattr(attention, "_flash", operator)
+        linspace, tensor = torch.linspace, torch.tensor
+        monkeypatch.setattr(torch, "linspace", lambda *a, device: linspace(*a))
+        monkeypatch.setattr(torch, "tensor", lambda *a, device, **k: tensor(*a, **k))
+        return attention.flash_attention(GPU)
+
+    return tried
 
 
-def test_keys_are_not_split_where_they_could_be(monkeypatch):
-    install(monkeypatch, lambda q, *, scale=None, num_splits=None: (q, num_splits))
-    assert attention.flash_attention()("q") == ("q", 1)
+def rightly(query, key, value, offsets, longest):
+    wide = (x.float() for x in (query, key, value))
+    return attention.reference(*wide, offsets).to(query.dtype)
 
 
-def test_versions_that_split_no_keys_are_called_plainly(monkeypatch):
-    install(monkeypatch, lambda q, is_causal=False, return_aux=None: (q, is_causal))
-    assert attention.flash_attention()("q") == ("q", False)
+def test_what_computes_rightly_is_taken(tried):
+    assert tried(rightly) is rightly
 
 
-def test_this_torch_takes_the_seven_arguments():
-    flash = attention.flash_attention()
-    if flash is None:
-        pytest.skip(f"torch {torch.__version__} has no varlen_attn")
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, AttributeError, TypeError])
+def test_what_this_torch_cannot_do_is_not_taken(tried, error):
+    def refuses(*_):
+        raise error("unexpected argument")
+
+    assert tried(refuses) is None
+
+
+def test_what_computes_something_else_is_not_taken(tried):
+    assert tried(lambda *given: rightly(*given).flip(0)) is None
+    assert tried(lambda *given: rightly(*given) * torch.nan) is None
+
+
+def test_this_torch_takes_the_ten_arguments():
     with FakeTensorMode():
         q = torch.empty(5, 2, 64, dtype=torch.float16, device="cuda")
         offsets = torch.empty(2, dtype=torch.int32, device="cuda")
-        assert flash(q, q, q, offsets, offsets, 5, 5).shape == (5, 2, 64)
+        assert attention._flash(q, q, q, offsets, 5).shape == (5, 2, 64)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +79,7 @@ def test_this_torch_takes_the_seven_arguments():
 )
 def test_head_size_length_and_precision_decide(monkeypatch, head, longest, dtype, taken):
     monkeypatch.setattr(dispatch, "choice", lambda device: (True, ""))
-    monkeypatch.setattr(attention, "flash_attention", lambda: lambda *_: "flash")
+    monkeypatch.setattr(attention, "flash_attention", lambda device: lambda *_: "flash")
     monkeypatch.setattr(attention, "_fused", lambda *_: "ours")
     monkeypatch.setattr(attention, "reference", lambda *_: "reference")
     with FakeTensorMode():

@@ -15,7 +15,15 @@ import pytest
 import torch
 
 # Segment means over thousands of tokens are quick, so those tests are not set apart as slow.
-OPERATIONS = ["add_layer_norm", "attention", "bias_gelu", "linear", "pair_scores", "segment_mean"]
+OPERATIONS = [
+    "add_layer_norm",
+    "attention",
+    "bias_gelu",
+    "layer_norm",
+    "linear",
+    "pair_scores",
+    "segment_mean",
+]
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"

@@ -8,7 +8,14 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from tape_bench.kernels import adds_for_free, arithmetic, linear, linear_gelu, linear_onto
+from tape_bench.kernels import (
+    adds_for_free,
+    arithmetic,
+    linear,
+    linear_gelu,
+    linear_onto,
+    sums_on_gpu,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 HALF = [torch.float16, torch.bfloat16]
@@ -82,6 +89,46 @@ def test_onto_the_stream(draw, near, dtype, shape):
     assert torch.equal(stream, before)
     with torch.no_grad():
         near(linear_onto(stream, x, weight, bias), exact, torch.float32)
+
+
+def test_a_stream_without_bias(draw, near):
+    x, weight, stream = draw(5, 8), draw(33, 8), draw(5, 33)
+    exact = stream.double() + x.double() @ weight.double().T
+    with torch.no_grad():
+        near(linear_onto(stream.clone(), x, weight, None), exact, torch.float32)
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (3, 67, 64)])
+def test_a_gpu_adds_half_precision_to_a_float32_stream(draw, near, dtype, shape):
+    x, weight = draw(*shape, dtype=dtype), draw(48, 64, dtype=dtype)
+    stream = draw(*shape[:-1], 48)
+    if not sums_on_gpu(stream, weight):
+        pytest.skip("the next layer norm adds here")
+    exact = stream.double() + x.double() @ weight.double().T
+    before = stream.clone()
+    near(linear_onto(stream, x, weight, None), exact, torch.float32)
+    assert torch.equal(stream, before)
+    with torch.no_grad():
+        near(linear_onto(stream, x, weight, None), exact, torch.float32)
+    assert not torch.equal(stream, before)
+
+
+def test_without_a_gpu_there_are_no_sums_in_products():
+    wide = torch.ones(2, 2)
+    assert not sums_on_gpu(wide, wide)
+    assert not sums_on_gpu(wide, wide.half())
+
+
+def test_an_operation_that_torch_lacks_or_does_otherwise_is_not_taken():
+    exact = torch.ones(3)
+
+    def lacking():
+        raise RuntimeError("no such overload")
+
+    assert MAPS._agrees(lambda: exact.clone(), exact)
+    assert not MAPS._agrees(lacking, exact)
+    assert not MAPS._agrees(lambda: exact * 1.1, exact)
+    assert not MAPS._agrees(lambda: exact * torch.nan, exact)
 
 
 def test_onto_a_stream_that_is_trained(draw):

@@ -8,7 +8,7 @@ only in the `attend` function handed down to attention.
 
 What a block adds to the stream is handed on beside it and added where the next layer norm reads
 the sum, which one kernel does at once, or where that is faster by the block's last matrix product
-itself; position embeddings are the first to be added so.
+itself, on a GPU all but its bias; position embeddings are the first to be added so.
 
 A tensor-parallel rank has some of the heads in `Attention`, some of the channels in `MLP`, and
 all of everything else.
@@ -28,7 +28,8 @@ from tape_bench.models.proteinlm.config import Gelu
 from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
 
 Sum = tuple[Tensor, Tensor | None]
-"""A stream, and what is still to be added to it."""
+"""A stream, and what is still to be added to it: what a block made of every token, or one vector
+`[hidden]` for all of them, the biases of blocks."""
 
 
 class Encoder(nn.Module):
@@ -157,10 +158,10 @@ class Layer(nn.Module):
         Returns:
             The stream, and what the perceptron still adds to it.
         """
-        stream, normed = self.attention_norm(stream, branch)
-        stream, branch = self.attention(stream, normed, attend)
-        stream, normed = self.mlp_norm(stream, branch)
-        added: Sum = self.mlp(stream, normed)
+        stream, biases, normed = self.attention_norm(stream, branch)
+        stream, branch = self.attention(stream, biases, normed, attend)
+        stream, biases, normed = self.mlp_norm(stream, branch)
+        added: Sum = self.mlp(stream, biases, normed)
         return added
 
 
@@ -174,11 +175,11 @@ class Attention(nn.Module):
         self.qkv = Linear(hidden, 3 * channels)
         self.dense = RowParallelLinear(channels, hidden, parallel)
 
-    def forward(self, stream: Tensor, x: Tensor, attend: Attend) -> Sum:
+    def forward(self, stream: Tensor, biases: Tensor | None, x: Tensor, attend: Attend) -> Sum:
         """Add what every token gathers from the tokens `attend` lets it see."""
         qkv: Tensor = self.qkv(x)
         query, key, value = qkv.view(*x.shape[:-1], self.heads, 3, -1).unbind(-2)
-        added: Sum = self.dense(stream, attend(query, key, value).flatten(-2))
+        added: Sum = self.dense(stream, biases, attend(query, key, value).flatten(-2))
         return added
 
 
@@ -191,9 +192,9 @@ class MLP(nn.Module):
         self.expand = LinearGelu(hidden, channels, gelu)
         self.contract = RowParallelLinear(channels, hidden, parallel)
 
-    def forward(self, stream: Tensor, x: Tensor) -> Sum:
+    def forward(self, stream: Tensor, biases: Tensor | None, x: Tensor) -> Sum:
         """Add what each token becomes by itself."""
-        added: Sum = self.contract(stream, self.expand(x))
+        added: Sum = self.contract(stream, biases, self.expand(x))
         return added
 
 
@@ -231,8 +232,22 @@ class RowParallelLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         self.parallel = parallel
 
-    def forward(self, stream: Tensor, x: Tensor) -> Sum:
-        """Map every token, and sum over the ranks."""
+    def forward(self, stream: Tensor, biases: Tensor | None, x: Tensor) -> Sum:
+        """Map every token, and sum over the ranks.
+
+        Args:
+            stream: `[..., tokens, outputs]`.
+            biases: `[outputs]`, of blocks before, still to be added to every token.
+            x: what this rank has of the inputs.
+
+        Returns:
+            The stream, and what is still to be added to it.
+        """
+        if self.parallel.size == 1 and kernels.sums_on_gpu(stream, self.weight):
+            stream = kernels.linear_onto(stream, x, self.weight, None)
+            return stream, _widen(self.bias) if biases is None else biases + self.bias
+        if biases is not None:
+            stream = stream + biases
         onto = kernels.adds_for_free(stream, self.weight)
         # All ranks have the stream and the bias; the first adds them to its part.
         if self.parallel.rank > 0:
@@ -285,8 +300,15 @@ class AddLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden))
         self.bias = nn.Parameter(torch.zeros(hidden))
 
-    def forward(self, stream: Tensor, branch: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the new stream, and its layer norm in the precision of `branch`."""
+    def forward(
+        self, stream: Tensor, branch: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return the new stream, the biases still to be added to it, and their sum's layer norm."""
+        if branch is not None and branch.dim() == 1:
+            if not self.residual_after_norm:
+                normed = kernels.layer_norm(stream, self.weight, self.bias, self.eps, branch)
+                return stream, branch, normed
+            stream, branch = stream + branch, None
         if branch is None:
             normed = _layer_norm(stream, self.weight, self.bias, self.eps)
         else:
@@ -295,7 +317,7 @@ class AddLayerNorm(nn.Module):
             stream, normed = kernels.add_layer_norm(
                 stream, branch, self.weight, self.bias, self.eps
             )
-        return (normed if self.residual_after_norm else stream), normed
+        return (normed if self.residual_after_norm else stream), None, normed
 
 
 def _positions(ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:

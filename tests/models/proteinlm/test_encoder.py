@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tape_bench import kernels
 from tape_bench.models.proteinlm.checkpoint import build_encoder
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.encoder import Encoder
@@ -187,3 +188,24 @@ def test_token_types_add_the_first_row_everywhere() -> None:
     encoder.token_type = None
     added = with_types - encoder(torch.tensor([[2, 7]]), depth=0)
     torch.testing.assert_close(added, torch.arange(8.0).expand(1, 2, 8))
+
+
+@pytest.mark.parametrize("depth", [None, 0, 1, 2])
+@pytest.mark.parametrize("after_norm", [False, True])
+def test_products_that_add_to_the_stream_give_the_same_values(
+    monkeypatch: pytest.MonkeyPatch, depth: int | None, after_norm: bool
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"layers": 2, "hidden": 8, "heads": 2, "positions": 8, "vocabulary": 31}
+    network = Encoder(**sizes, layernorm_eps=1e-5, gelu="tanh", residual_after_norm=after_norm)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    network.double().eval().requires_grad_(False)
+    ids, lengths = torch.randint(6, 31, (12,)), [5, 4, 3]
+    with torch.no_grad():
+        expected = network.forward_packed(ids, lengths, depth)
+        scores = network.token_logits_packed(ids, lengths)
+        # What only a GPU does, in products that a CPU has as well.
+        monkeypatch.setattr(kernels, "sums_on_gpu", lambda stream, weight: True)
+        torch.testing.assert_close(network.forward_packed(ids, lengths, depth), expected)
+        torch.testing.assert_close(network.token_logits_packed(ids, lengths), scores)

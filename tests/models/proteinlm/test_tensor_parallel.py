@@ -188,7 +188,7 @@ def test_stream_and_bias_are_added_once(stream: Tensor) -> None:
         each.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
 
     def added(each: RowParallelLinear) -> Tensor:
-        whole, branch = each.to(stream.dtype)(stream, torch.ones(1, 2))
+        whole, branch = each.to(stream.dtype)(stream, None, torch.ones(1, 2))
         return whole if branch is None else whole + branch
 
     assert together(maps, added).tolist() == [[6.0, 7.0, 8.0]]
