@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tape_bench.engine import workload
-from tape_bench.engine.cache import Cache
-from tape_bench.engine.cache_rates import cache_rates
-from tape_bench.engine.executors.session import Session
-from tape_bench.engine.library import Library, Need
-from tape_bench.engine.stored import KINDS, Stored
-from tape_bench.engine.yardsticks import copy_rate
+from tape_bench.cache.precision import KINDS, Stored
+from tape_bench.cache.vectors import Cache
+from tape_bench.embedding.embeddings import Library, Need
+from tape_bench.embedding.executors.session import Session
 from tape_bench.models import load_model
+from tape_bench.speed import workload
+from tape_bench.speed.cache_rates import cache_rates
+from tape_bench.speed.machine import copy_rate
 
 
 def main() -> None:

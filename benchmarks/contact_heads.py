@@ -34,8 +34,8 @@ from torch.nn import functional
 from tape_bench.heads.pair import PairHead, PairProductDifference
 from tape_bench.heads.pair_mlp import PairMLP
 from tape_bench.heads.pair_resnet import PairResNet, ResidualBlock
+from tape_bench.scoring.contact_precision import count_hits
 from tape_bench.scoring.contacts import contact_labels, pair_labels
-from tape_bench.scoring.precision import count_hits
 from tape_bench.scoring.predictions import Predictions
 
 HIDDEN = 2560

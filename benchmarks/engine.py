@@ -37,14 +37,14 @@ import torch
 from benchmarks import ways
 from benchmarks.networks import CONFIGS, network
 from benchmarks.ways import Way
-from tape_bench.engine import workload
-from tape_bench.engine.embed import represent
-from tape_bench.engine.flops import useful_flops
-from tape_bench.engine.measure import matmul_rate
+from tape_bench.embedding.in_memory import represent
 from tape_bench.kernels import dispatch
 from tape_bench.models.placement import dtype_named
 from tape_bench.models.proteinlm import ProteinLM
 from tape_bench.results import provenance
+from tape_bench.speed import workload
+from tape_bench.speed.flops import useful_flops
+from tape_bench.speed.measure import matmul_rate
 
 PROTEINS = {"cpu": 128, "cuda": 4096}
 ROUNDS = 2

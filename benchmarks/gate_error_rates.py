@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tape_bench.report.compare import Change, in_words, measured
-from tape_bench.report.gate import Exit, judge, level_of_each
+from tape_bench.report.comparison.compare import Change, in_words, measured
+from tape_bench.report.gate.judge import Exit, judge, level_of_each
 from tape_bench.scoring.metrics import find
 from tape_bench.scoring.predictions import Predictions
 from tape_bench.scoring.significance import holm

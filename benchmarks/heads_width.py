@@ -34,15 +34,15 @@ import torch
 from numpy.typing import NDArray
 
 from tape_bench import registry
+from tape_bench.cache.vectors import Cache, entry_key
 from tape_bench.data.columns import Columns, offsets_of
 from tape_bench.data.examples import Split, load_task
-from tape_bench.engine import workload
-from tape_bench.engine.cache import Cache, entry_key
-from tape_bench.engine.library import Need, Shelf
+from tape_bench.embedding.embeddings import Need, Shelf
 from tape_bench.heads.catalogue import HEADS
 from tape_bench.heads.learning import learner
 from tape_bench.heads.pair_logistic import evenly_spaced
 from tape_bench.models.embedder import Pool
+from tape_bench.speed import workload
 
 LETTERS = {letter: number for number, letter in enumerate(workload.RESIDUES)}
 

@@ -27,12 +27,12 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from tape_bench import places, registry
+from tape_bench import paths, registry
 from tape_bench.cards import TaskCard
 from tape_bench.data.columns import offsets_of
 from tape_bench.data.examples import Split, TaskData, load_task
-from tape_bench.data.sources import locate
-from tape_bench.data.tokens import TAPE_IUPAC
+from tape_bench.data.locate import locate
+from tape_bench.data.vocabulary import TAPE_IUPAC
 
 Arrays = tuple[np.ndarray, ...]
 """Token ids and targets, and where each protein begins if they are packed."""
@@ -118,7 +118,7 @@ class Contest:
 
     def __init__(self, card: TaskCard, place: Path, size: int, pad: bool) -> None:
         self.card, self.place, self.size, self.pad = card, place, size, pad
-        folder = locate(card, place, places.cache()).folder
+        folder = locate(card, place, paths.cache()).folder
         self.task = load_task(card, place)
         self.paths = {name: folder / f"{card.source.folder}_{name}.lmdb" for name in self.task}
         self.stores = {

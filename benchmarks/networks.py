@@ -8,13 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.embedder import Identity
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig
 from tape_bench.models.proteinlm.checkpoint import load_encoder
 from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.reading import Reading
-from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
-from tape_bench.models.random import SHAPES, RandomWeights
+from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 
 def _shape(layers: int, hidden: int, heads: int) -> ProteinLMConfig:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tape_bench.engine import workload
-from tape_bench.engine.cache import Cache
-from tape_bench.engine.executors.local import LocalProcesses
-from tape_bench.engine.executors.session import Session
-from tape_bench.engine.library import Library, Need
+from tape_bench.cache.vectors import Cache
+from tape_bench.embedding.embeddings import Library, Need
+from tape_bench.embedding.executors.local import LocalProcesses
+from tape_bench.embedding.executors.session import Session
 from tape_bench.models import load_model
+from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.random import SHAPES, RandomWeights
+from tape_bench.speed import workload
 
 WAYS = {"1 process": (1, 1), "2 x 1": (2, 1), "1 x 2": (1, 2), "2 x 2": (2, 2)}
 """Groups that share the proteins, and processes of a group that share the network."""

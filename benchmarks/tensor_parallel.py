@@ -22,10 +22,10 @@ import click
 import torch
 from torch import Tensor, distributed, multiprocessing
 
+from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.proteinlm.checkpoint import load_encoder
 from tape_bench.models.proteinlm.encoder import Encoder
-from tape_bench.models.proteinlm.tensor_parallel import TensorParallel
-from tape_bench.models.random import SHAPES, RandomWeights
+from tape_bench.parallel.tensor import TensorParallel
 
 RANKS = 2
 BATCHES = {

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.plain_bert import PlainBert
-from tape_bench.engine.embed import represent
-from tape_bench.engine.yardsticks import MatmulRate
+from tape_bench.embedding.in_memory import represent
 from tape_bench.models.packing import pack
 from tape_bench.models.proteinlm import ProteinLM
+from tape_bench.speed.machine import MatmulRate
 
 BATCH = 16
 """Proteins of a padded batch, as scripts have it."""

@@ -8,13 +8,13 @@ docs/python.md shows the rest. Importing this loads neither torch nor scipy nor 
 from tape_bench.cards import TaskCard
 from tape_bench.data.examples import load_task
 from tape_bench.errors import ModelError, TapeBenchError
-from tape_bench.evaluate import evaluate
 from tape_bench.models import load_model
 from tape_bench.models.embedder import Embedder, Identity
-from tape_bench.report.gather import Filed, Records
 from tape_bench.report.verbs import check, compare, leaderboard, load_records
 from tape_bench.results import provenance
+from tape_bench.results.collect import Filed, Records
 from tape_bench.results.record import RunRecord
+from tape_bench.run.evaluate import evaluate
 
 __version__ = provenance.version("tape-bench") or "unknown"
 """Version of the installed package; `unknown` where it is only on the path."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tape_bench.storage import replace
+from tape_bench.atomic import replace
 
 Found = TypeVar("Found")
 

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from tape_bench import elsewhere, places
+from tape_bench import elsewhere, paths
 from tape_bench.cards import BaselineTable, TaskCard, read_baseline, read_task
 from tape_bench.errors import UsageError, unknown_name
 
@@ -32,17 +32,17 @@ class ModelEntry:
 
 MODELS: Mapping[str, ModelEntry] = {
     "onehot": ModelEntry(
-        "tape_bench.models.onehot:load",
+        "tape_bench.models.controls.onehot:load",
         "onehot",
         "TAPE's One Hot: the residue itself, nothing learned before",
     ),
     "composition": ModelEntry(
-        "tape_bench.models.composition:load",
+        "tape_bench.models.controls.composition:load",
         "composition",
         "control: amino-acid composition and length, no order",
     ),
     "positional": ModelEntry(
-        "tape_bench.models.positional:load",
+        "tape_bench.models.controls.positional:load",
         "positional",
         "control: aligned one-hot positions with ridge regression (fluorescence, stability)",
     ),
@@ -52,17 +52,17 @@ MODELS: Mapping[str, ModelEntry] = {
         "ProteinLM 200M or 3B, from Megatron-LM shards or a converted folder",
     ),
     "random": ModelEntry(
-        "tape_bench.models.random:load",
+        "tape_bench.models.controls.untrained:load",
         "random:proteinlm-200m",
         "control: the same network untrained (or random:CONFIG.json: `models --help`)",
     ),
     "tape_bert": ModelEntry(
-        "tape_bench.models.tape_bert:load",
+        "tape_bench.models.tape_bert.adapter:load",
         "tape_bert:FOLDER",
         "TAPE's own transformer: config.json and pytorch_model.bin",
     ),
     "python": ModelEntry(
-        "tape_bench.models.python:load",
+        "tape_bench.models.user:load",
         "python:FILE.py:CLASS",
         "your own class with `identity` and `embed` (runs your code)",
     ),
@@ -97,21 +97,21 @@ def task(name: str) -> TaskCard:
     """
     if name.endswith(".toml"):
         return read_task(Path(name))
-    paths = _builtin_tasks()
+    cards = _builtin_tasks()
     ours = TAPE_NAMES.get(name, name)
-    if ours not in paths:
-        raise unknown_name("task", name, [*paths, *TAPE_NAMES])
-    return read_task(paths[ours])
+    if ours not in cards:
+        raise unknown_name("task", name, [*cards, *TAPE_NAMES])
+    return read_task(cards[ours])
 
 
 def baselines() -> list[BaselineTable]:
     """Return every table of published figures."""
-    return [read_baseline(path) for path in sorted(places.cards("baselines").glob("*.toml"))]
+    return [read_baseline(path) for path in sorted(paths.cards("baselines").glob("*.toml"))]
 
 
 def citations() -> Path:
     """Return the BibTeX file whose keys the cards quote."""
-    return places.cards("tasks") / "citations.bib"
+    return paths.cards("tasks") / "citations.bib"
 
 
 def models() -> dict[str, ModelEntry]:
@@ -161,5 +161,5 @@ def resolve(reference: str) -> Callable[..., Any]:
 @cache
 def _builtin_tasks() -> dict[str, Path]:
     order = ["secondary_structure", "contact", "remote_homology", "fluorescence", "stability"]
-    paths = {path.stem: path for path in sorted(places.cards("tasks").glob("*.toml"))}
-    return {name: paths[name] for name in sorted(paths, key=lambda n: (order + [n]).index(n))}
+    cards = {path.stem: path for path in sorted(paths.cards("tasks").glob("*.toml"))}
+    return {name: cards[name] for name in sorted(cards, key=lambda n: (order + [n]).index(n))}

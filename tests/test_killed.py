@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.random import RandomWeights
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
 

@@ -19,14 +19,14 @@ import click
 
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
-from tape_bench.engine import workload
-from tape_bench.engine.cache import Cache
-from tape_bench.engine.compute import compute
-from tape_bench.engine.embed import represent
-from tape_bench.engine.forward import readings_of
-from tape_bench.engine.stored import stored_as
+from tape_bench.cache.precision import stored_as
+from tape_bench.cache.vectors import Cache
+from tape_bench.embedding.fill import compute
+from tape_bench.embedding.forward import readings_of
+from tape_bench.embedding.in_memory import represent
 from tape_bench.models.embedder import Pool
 from tape_bench.models.proteinlm import ProteinLM
+from tape_bench.speed import workload
 
 CASES: dict[Pool, str] = {"mean": "45", "residues": "tape"}
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.gpu.common import Session, milliseconds, queued
-from tape_bench.engine import workload
 from tape_bench.kernels import attention
+from tape_bench.speed import workload
 
 # The package gives its operations the names of their modules.
 add_norm, bias_gelu, layer_norm, linear, segment_mean = (

@@ -11,8 +11,8 @@ import click
 
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
-from tape_bench.engine import workload
-from tape_bench.engine.embed import represent
+from tape_bench.embedding.in_memory import represent
+from tape_bench.speed import workload
 
 SIZES = (16_384, 32_768, 65_536, 98_304)
 

@@ -16,8 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
-from tape_bench.engine import workload
-from tape_bench.engine.embed import represent
+from tape_bench.embedding.in_memory import represent
+from tape_bench.speed import workload
 
 GAP = 50
 """Microseconds without a kernel that are worth a line."""

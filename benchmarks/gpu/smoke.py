@@ -22,9 +22,9 @@ from torch.nn import functional
 from benchmarks.gpu.common import Session, milliseconds, queued
 from benchmarks.networks import CONFIGS, network
 from tape_bench import kernels
-from tape_bench.engine import workload
-from tape_bench.engine.embed import represent
+from tape_bench.embedding.in_memory import represent
 from tape_bench.kernels import attention
+from tape_bench.speed import workload
 
 linear = import_module("tape_bench.kernels.linear")
 

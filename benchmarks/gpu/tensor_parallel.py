@@ -17,8 +17,8 @@ from torch import distributed, multiprocessing
 
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
-from tape_bench.engine import workload
-from tape_bench.models.proteinlm.tensor_parallel import TensorParallel
+from tape_bench.parallel.tensor import TensorParallel
+from tape_bench.speed import workload
 
 RANKS = 2
 

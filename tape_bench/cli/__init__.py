@@ -10,8 +10,8 @@ import click
 from tape_bench.cli import stopping
 from tape_bench.cli.options import EVERYWHERE, name_variables
 from tape_bench.cli.output import accept_any_encoding, warn_as_errors_are_told
-from tape_bench.engine import launchers, telling
 from tape_bench.errors import TapeBenchError
+from tape_bench.parallel import launchers, telling
 
 VERBS = {
     "run": "score a model on tasks",

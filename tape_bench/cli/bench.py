@@ -66,10 +66,10 @@ def command(
     """
     from tape_bench.cli.output import aside
     from tape_bench.cli.progress import watching
-    from tape_bench.engine.benchmark import benchmark
-    from tape_bench.engine.executors.session import assemble
+    from tape_bench.embedding.executors.session import assemble
     from tape_bench.errors import UsageError
     from tape_bench.results import provenance
+    from tape_bench.speed.benchmark import benchmark
 
     if proteins and seconds:
         raise UsageError("--proteins and --seconds exclude each other", fix="leave one of them out")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.cli.options import json_option
 from tape_bench.errors import unknown_name
 
 if TYPE_CHECKING:
-    from tape_bench.engine.housekeeping import Holding
+    from tape_bench.cache.eviction import Holding
 
 
 @click.group(name="cache")
@@ -36,28 +36,28 @@ def command() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Tell what is kept, by model, the last used first."""
-    from tape_bench.engine.housekeeping import holdings
+    from tape_bench.cache.eviction import holdings
 
-    held = holdings(places.cache())
+    held = holdings(paths.cache())
     if as_json:
         click.echo(json.dumps([_as_dict(holding) for holding in held], indent=1))
         return
     _print_table(held)
     total = sum(holding.size for holding in held)
-    click.echo(f"{_bytes(total)} in {places.cache() / 'representations'}")
+    click.echo(f"{_bytes(total)} in {paths.cache() / 'representations'}")
 
 
 @command.command(name="clear")
 @click.argument("model", required=False)
 def clear(model: str | None) -> None:
     """Remove what is kept of MODEL, named as `status` names it; of all models if none is named."""
-    from tape_bench.engine import housekeeping
+    from tape_bench.cache import eviction
 
     if model is not None:
-        names = {holding.name for holding in housekeeping.holdings(places.cache())}
+        names = {holding.name for holding in eviction.holdings(paths.cache())}
         if model not in names:
             raise unknown_name("kept model", model, names)
-    removed = housekeeping.clear(places.cache(), model)
+    removed = eviction.clear(paths.cache(), model)
     size = sum(holding.size for holding in removed)
     click.echo(f"removed {sum(h.entries for h in removed):,} representations, {_bytes(size)}")
 
@@ -69,9 +69,9 @@ def verify(as_json: bool) -> None:
 
     It is computed again when it is next needed. The exit status is 1 if anything was damaged.
     """
-    from tape_bench.engine import housekeeping
+    from tape_bench.cache import eviction
 
-    found = housekeeping.verify(places.cache())
+    found = eviction.verify(paths.cache())
     if as_json:
         removed = [str(path) for path in found.removed]
         told = {"entries": found.entries, "damaged": found.damaged, "removed": removed}

@@ -82,32 +82,32 @@ def command(
         tape-bench check results/ --against reference/ --tolerance contact=0.01
         tape-bench check results/ --against reference/ --update
     """  # fmt: skip
-    from tape_bench.report import gate, gate_reports, tolerance
-    from tape_bench.report.gather import Records, gather
+    from tape_bench.report.gate import judge, reports, tolerance
+    from tape_bench.results.collect import Records, gather
 
     allowed = tolerance.parse(tolerances)
     found, reference = (
         gather((place,)) if place.exists() else Records() for place in (new, against)
     )
     if update:
-        from tape_bench.report.reference import update as renew
+        from tape_bench.report.gate.reference import update as renew
 
         for path in renew(found, reference, against):
             click.echo(f"reference: {path}")
         return
-    verdict = gate.check(found, reference, allowed, paired=paired, level=level)
-    click.echo(gate_reports.text(verdict))
+    verdict = judge.check(found, reference, allowed, paired=paired, level=level)
+    click.echo(reports.text(verdict))
     if junit:
-        _write(junit, gate_reports.junit(verdict))
+        _write(junit, reports.junit(verdict))
     if markdown:
-        _write(markdown, gate_reports.markdown(verdict))
+        _write(markdown, reports.markdown(verdict))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(gate_reports.markdown(verdict))
+            file.write(reports.markdown(verdict))
     raise SystemExit(int(verdict.outcome))
 
 
 def _write(path: Path, text: str) -> None:
-    from tape_bench.storage import replace
+    from tape_bench.atomic import replace
 
     replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -12,7 +12,7 @@ import click
 from tape_bench.cli.options import json_option, option
 
 if TYPE_CHECKING:
-    from tape_bench.report.compare import Change
+    from tape_bench.report.comparison.compare import Change
     from tape_bench.report.verbs import Comparison
 
 
@@ -70,7 +70,7 @@ def command(
         tape-bench compare results/onehot results/mine --data official --seeds 0,1,2
     """  # fmt: skip
     from tape_bench.report import verbs
-    from tape_bench.report.compare import in_words
+    from tape_bench.report.comparison.compare import in_words
 
     found = verbs.compare(
         a,
@@ -103,7 +103,7 @@ def _numbers(seeds: str | None) -> tuple[int, ...] | None:
 
 
 def _print(found: Comparison, places: tuple[Path, Path]) -> None:
-    from tape_bench.report.compare import in_words
+    from tape_bench.report.comparison.compare import in_words
     from tape_bench.report.layout import Field, console, listing, say
     from tape_bench.report.wording import DASH, number, plain
 

@@ -73,7 +73,7 @@ def command(
     from tape_bench.models.proteinlm.checkpoint import open_checkpoint
     from tape_bench.models.proteinlm.config import Given
     from tape_bench.models.proteinlm.convert import convert
-    from tape_bench.models.proteinlm.megatron_writer import Sharding
+    from tape_bench.models.proteinlm.megatron.writer import Sharding
 
     if to == "safetensors" and (tp or pp or checkpoint_version):
         raise UsageError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tape_bench import places, registry
+from tape_bench import paths, registry
 from tape_bench.cards import TaskCard
 from tape_bench.cli import completion
 from tape_bench.cli.options import data_option, json_option, option, parse_names
@@ -60,10 +60,10 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
         tape-bench data fetch stability --mirror https://example.org/tape --mirror ~/downloads
     """  # fmt: skip
     from tape_bench.cli.progress import watching
-    from tape_bench.data import download
+    from tape_bench.data.fetch.mirrors import fetch as download
     from tape_bench.errors import TapeBenchError, TasksFailedError
 
-    root = data or places.data()
+    root = data or paths.data()
     if str(root) == "sample":
         raise UsageError(
             "the built-in sample need not be fetched",
@@ -75,7 +75,7 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
         try:
             with watching(quiet) as watch:
                 watch.begin(card.name, number, len(cards))
-                fetched = download.fetch(
+                fetched = download(
                     card,
                     mirrors,
                     root,
@@ -98,7 +98,7 @@ def verify(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
     """Read and check every record again; exit with 2 if anything is wrong or missing."""
     from tape_bench.data import inventory
 
-    place = data or places.data()
+    place = data or paths.data()
     found = inventory.verify(_cards(tasks), place)
     _print(found, place, as_json)
     if any(task.faults or task.status is None for task in found):
@@ -122,7 +122,7 @@ def status(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
     """
     from tape_bench.data import inventory
 
-    place = data or places.data()
+    place = data or paths.data()
     _print(inventory.status(_cards(tasks), place), place, as_json)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.cli.options import data_option, json_option
 
 
@@ -55,9 +55,9 @@ def _findings(data: str | None) -> dict[str, dict[str, Any]]:
         "disk": {
             name: f"{path} ({_gib(_free(path))} free)"
             for name, path in [
-                ("data root", places.data()),
-                ("cache", places.cache()),
-                ("results", places.results().absolute()),
+                ("data root", paths.data()),
+                ("cache", paths.cache()),
+                ("results", paths.results().absolute()),
             ]
         },
     }
@@ -102,7 +102,7 @@ def _data(place: str | None) -> dict[str, str]:
     found = {}
     for name in registry.task_names():
         try:
-            task = load_task(name, place or places.data())
+            task = load_task(name, place or paths.data())
             counts = ", ".join(f"{split} {task[split].n_total}" for split in task)
             found[name] = f"{task.status}: {counts}"
         except TapeBenchError as error:

@@ -71,8 +71,8 @@ def command(
         vectors[f["offsets"][i]:f["offsets"][i + 1]]
     """
     from tape_bench.cli.progress import watching
-    from tape_bench.data.fasta import Cleaning
-    from tape_bench.engine.vectors import write_vectors
+    from tape_bench.data.formats.fasta import Cleaning
+    from tape_bench.export.write import write_vectors
 
     embedder = load(model, options)
     with watching(quiet) as watch:

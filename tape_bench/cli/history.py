@@ -47,10 +47,11 @@ def command(
         tape-bench history fluorescence onehot runs/*/
         tape-bench history contact onehot runs/ --plot history.svg
     """  # fmt: skip
-    from tape_bench import places, registry
+    from tape_bench import paths, registry
     from tape_bench.errors import RecordError, UsageError, unknown_name
-    from tape_bench.report import gather, history
+    from tape_bench.report import history
     from tape_bench.report.plots import FORMATS, save
+    from tape_bench.results import collect
 
     card = registry.task(task)
     if metric and metric not in {known.id for known in card.metrics}:
@@ -61,15 +62,15 @@ def command(
         raise UsageError(
             f"cannot draw {plot.suffix or plot.name} files", fix="use .png, .svg or .pdf"
         )
-    found = gather.gather(records or (places.results(),))
-    for warning in gather.warnings(found):
+    found = collect.gather(records or (paths.results(),))
+    for warning in collect.warnings(found):
         click.echo(f"note: {warning}", err=True)
     chosen = metric or card.primary
     entries = history.history(found.filed, card.name, model, chosen, split or card.headline)
     if not entries:
         raise RecordError(
             f"there is no record of {model} on {card.name}",
-            where=", ".join(str(place) for place in records) or str(places.results()),
+            where=", ".join(str(place) for place in records) or str(paths.results()),
             fix="`tape-bench report` lists the models there are",
         )
     if plot:

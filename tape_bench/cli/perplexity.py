@@ -13,7 +13,7 @@ from tape_bench.cli import completion
 from tape_bench.cli.options import fasta_options, json_option, load, model_options, option
 
 if TYPE_CHECKING:
-    from tape_bench.engine.masking import MaskedLoss
+    from tape_bench.embedding.perplexity import MaskedLoss
 
 HOW_TO_READ = """\
 Guessing at random among the 20 residues gives 20.0; guessing by how common each letter is in
@@ -65,10 +65,10 @@ def command(
         tape-bench perplexity tape_bert:bert-base proteins.fasta --every-residue --json
     """
     from tape_bench.cli.progress import watching
-    from tape_bench.data.fasta import Cleaning
-    from tape_bench.engine.masking import masked_loss
-    from tape_bench.engine.proteins import survey
+    from tape_bench.data.formats.fasta import Cleaning
+    from tape_bench.embedding.perplexity import masked_loss
     from tape_bench.errors import ModelError
+    from tape_bench.export.survey import survey
     from tape_bench.models.embedder import MaskedLanguageModel
 
     embedder = load(model, options)

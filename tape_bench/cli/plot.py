@@ -10,7 +10,7 @@ import click
 from tape_bench.cli.options import option
 
 if TYPE_CHECKING:
-    from tape_bench.report.gather import Filed
+    from tape_bench.results.collect import Filed
 
 KINDS = (
     "overview", "published", "contacts", "confusion", "scatter", "length", "mutations",
@@ -78,21 +78,23 @@ def command(
     Pictures of single proteins and classes need the predictions, which `run` leaves beside each
     record. Where they are missing, the rest is drawn, and a note says what is not.
     """  # fmt: skip
-    from tape_bench import places, registry
+    from tape_bench import paths, registry
     from tape_bench.errors import RecordError
-    from tape_bench.report import gather, leaderboard, plots, runs
+    from tape_bench.report import grouping, plots
+    from tape_bench.report.leaderboard.build import build_leaderboard
+    from tape_bench.results import collect
 
     if "mutations" not in kinds and data not in (None, "sample") and not Path(data).exists():
         data = None  # set for the whole environment, perhaps; not asked for here
-    found = gather.gather(records or (places.results(),))
-    for warning in gather.warnings(found):
+    found = collect.gather(records or (paths.results(),))
+    for warning in collect.warnings(found):
         click.echo(f"note: {warning}", err=True)
     cards = {name: registry.task(name) for name in registry.task_names()}
-    board = leaderboard.build(found.records, registry.baselines(), cards)
+    board = build_leaderboard(found.records, registry.baselines(), cards)
     drawn = plots.of_leaderboard(board, kinds)
     missing: dict[str, list[Filed]] = {}
     readable = []
-    for filed in runs.newest_filed(found.filed):
+    for filed in grouping.newest_filed(found.filed):
         if filed.record.status == "complete":
             try:
                 pictures = plots.of_record(filed, kinds, proteins, data)
@@ -106,7 +108,7 @@ def command(
     if not drawn:
         raise RecordError(
             "; ".join(["these records give no such picture", *told]),
-            where=", ".join(str(place) for place in records) or str(places.results()),
+            where=", ".join(str(place) for place in records) or str(paths.results()),
             fix="`tape-bench plot --help` lists the pictures and what they need",
         )
     for plot in drawn:

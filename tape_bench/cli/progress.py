@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tape_bench.cli.output import aside
-from tape_bench.watch import Watch
+from tape_bench.progress import Watch
 
 if TYPE_CHECKING:
     from rich.console import Console

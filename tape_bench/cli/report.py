@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.cli.options import option
 from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from tape_bench.report.formats.page import Picture
-    from tape_bench.report.gather import Records
-    from tape_bench.report.table import Leaderboard
+    from tape_bench.report.leaderboard.formats.html import Picture
+    from tape_bench.report.leaderboard.table import Leaderboard
+    from tape_bench.results.collect import Records
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json", "html")
 
@@ -59,10 +59,11 @@ def command(
         tape-bench report --bibtex > citations.bib
     """  # fmt: skip
     from tape_bench import registry
-    from tape_bench.report import citations, formats, verbs
-    from tape_bench.report.gather import gather
+    from tape_bench.report import verbs
+    from tape_bench.report.leaderboard import citations, formats
+    from tape_bench.results.collect import gather
 
-    asked = records or (places.results(),)
+    asked = records or (paths.results(),)
     # A new user has no results/ yet: that is no fault of a path they gave.
     found = gather(asked if records else [place for place in asked if place.exists()])
     board = verbs.leaderboard(found, notes=_nothing_of_yours(found, asked))
@@ -78,9 +79,9 @@ def command(
     if chosen == "terminal":
         _print(board, output)
     elif chosen == "html":
-        from tape_bench.report.formats import page
+        from tape_bench.report.leaderboard.formats import html
 
-        _write(page.render(board, _figures(board) if plots else ()), output)
+        _write(html.render(board, _figures(board) if plots else ()), output)
     else:
         _write(formats.render(board, chosen), output)
 
@@ -90,7 +91,7 @@ def _nothing_of_yours(found: Records, asked: Sequence[Path]) -> list[str]:
         return []
     where = ", ".join(str(place) for place in asked)
     said = f"no records of yours in {where}; these are the published figures"
-    trials = places.trials()
+    trials = paths.trials()
     if trials.is_dir() and trials not in asked:
         said += f"; trial runs stand in {trials}/: `tape-bench report {trials}`"
     return [said]
@@ -98,7 +99,7 @@ def _nothing_of_yours(found: Records, asked: Sequence[Path]) -> list[str]:
 
 def _figures(board: Leaderboard) -> list[Picture]:
     from tape_bench.report import plots
-    from tape_bench.report.formats.page import Picture
+    from tape_bench.report.leaderboard.formats.html import Picture
 
     return [
         Picture(plot.caption, plots.svg(plot), plots.svg(plot, narrow=True))
@@ -107,17 +108,17 @@ def _figures(board: Leaderboard) -> list[Picture]:
 
 
 def _print(board: Leaderboard, output: Path | None) -> None:
-    from tape_bench.report import render
     from tape_bench.report.layout import console
+    from tape_bench.report.leaderboard.formats import terminal
 
     if output is None:
-        render.terminal(board, console())
+        terminal.terminal(board, console())
     else:
-        _write(render.text(board), output)
+        _write(terminal.text(board), output)
 
 
 def _write(text: str, output: Path | None) -> None:
-    from tape_bench.storage import replace
+    from tape_bench.atomic import replace
 
     if output is None:
         click.echo(text, nl=False)

@@ -24,9 +24,9 @@ from tape_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from tape_bench.cards import TaskCard
-    from tape_bench.evaluate import Outcome
     from tape_bench.models.embedder import Identity
-    from tape_bench.plan import RunPlan, Settings
+    from tape_bench.run.evaluate import Outcome
+    from tape_bench.run.plan import RunPlan, Settings
 
 
 @click.command(name="run")
@@ -143,9 +143,9 @@ def command(
     """  # fmt: skip
     from tape_bench import protocols
     from tape_bench.cli.output import aside
-    from tape_bench.engine.executors.session import assemble
-    from tape_bench.evaluate import check_protocol, run_tasks
-    from tape_bench.plan import Settings, cards_of
+    from tape_bench.embedding.executors.session import assemble
+    from tape_bench.run.evaluate import check_protocol, run_tasks
+    from tape_bench.run.plan import Settings, cards_of
 
     if head is not None and of_protocol.setdefault("head", head) != head:
         raise UsageError("--head and -P head=… exclude each other", fix="leave one of them out")
@@ -200,8 +200,8 @@ def _print_plans(
 ) -> None:
     import json
 
-    from tape_bench.evaluate import complete_record
-    from tape_bench.plan import plan, tasks_for
+    from tape_bench.run.evaluate import complete_record
+    from tape_bench.run.plan import plan, tasks_for
 
     plans = [plan(task, identity, settings) for task in cards or tasks_for(identity, settings)]
     if as_json:
@@ -245,7 +245,7 @@ def _print_outcomes(
 ) -> None:
     import json
 
-    from tape_bench.evaluate import faults
+    from tape_bench.run.evaluate import faults
 
     records = [outcome.record for outcome in outcomes if outcome.record]
     if as_json:
@@ -253,12 +253,13 @@ def _print_outcomes(
     elif not quiet and records:
         from tape_bench import registry
         from tape_bench.cli.output import table_console
-        from tape_bench.report import leaderboard, render
+        from tape_bench.report.leaderboard.build import build_leaderboard
+        from tape_bench.report.leaderboard.formats import terminal
 
         given = {card.name: card for card in cards}
         known = {r.task.id: given.get(r.task.id) or registry.task(r.task.id) for r in records}
         console = table_console()
-        render.terminal(leaderboard.build(records, registry.baselines(), known), console)
+        terminal.terminal(build_leaderboard(records, registry.baselines(), known), console)
         what = "trial records" if settings.is_trial else "records"
         console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:

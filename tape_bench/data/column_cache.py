@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tape_bench import memo
+from tape_bench.atomic import replace
 from tape_bench.cards import TaskCard
 from tape_bench.data.columns import Columns, digest_of_arrays
 from tape_bench.errors import StorageError
-from tape_bench.storage import replace
 
 _FORMAT = 2
 """Raise it when the same records are laid out, or checked, in another way."""

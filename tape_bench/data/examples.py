@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench import places, registry
+from tape_bench import paths, registry
 from tape_bench.cards import Role, TaskCard
 from tape_bench.data.clusters import joined
 from tape_bench.data.columns import Columns
@@ -202,12 +202,12 @@ def load_task(
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise UsageError(f"a limit of {limit!r} records leaves nothing", fix="give 1 or more")
     card = task if isinstance(task, TaskCard) else registry.task(task)
-    cache = places.cache() if cache is None else cache
-    data = places.data() if data is None else data
+    cache = paths.cache() if cache is None else cache
+    data = paths.data() if data is None else data
     if str(data) == SAMPLE:
         opened = open_sample(card, cache)
     else:
-        opened = open_files(card, places.expand(data), cache, roles)
+        opened = open_files(card, paths.expand(data), cache, roles)
     splits = {}
     for name, columns in opened.splits.items():
         split = Split(name, card, columns, columns.digest, len(columns))

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tape_bench import places
+from tape_bench import paths
+from tape_bench.atomic import storage_error
 from tape_bench.cards import TaskCard
-from tape_bench.data import sources
+from tape_bench.data import locate
 from tape_bench.data.examples import load_task
 from tape_bench.data.opening import SAMPLE
 from tape_bench.data.status import Status
 from tape_bench.errors import DataError
-from tape_bench.storage import storage_error
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TaskInventory:
 
 def status(cards: Iterable[TaskCard], place: str | Path) -> list[TaskInventory]:
     """List what data there are for these tasks, trusting what was read before."""
-    return [_take_stock(card, place, places.cache()) for card in cards]
+    return [_take_stock(card, place, paths.cache()) for card in cards]
 
 
 def verify(cards: Iterable[TaskCard], place: str | Path) -> list[TaskInventory]:
@@ -59,18 +59,18 @@ def verify(cards: Iterable[TaskCard], place: str | Path) -> list[TaskInventory]:
         StorageError: no room to work in.
     """
     try:
-        places.cache().mkdir(parents=True, exist_ok=True)
+        paths.cache().mkdir(parents=True, exist_ok=True)
         # An empty cache: nothing of what was read before is believed.
-        with tempfile.TemporaryDirectory(dir=places.cache(), prefix="verify-") as empty:
+        with tempfile.TemporaryDirectory(dir=paths.cache(), prefix="verify-") as empty:
             return [_take_stock(card, place, Path(empty)) for card in cards]
     except OSError as error:
-        raise storage_error(error, places.cache()) from error
+        raise storage_error(error, paths.cache()) from error
 
 
 def _take_stock(card: TaskCard, place: str | Path, cache: Path) -> TaskInventory:
     name = Path(place).name
     try:
-        changes = [] if str(place) == SAMPLE else _changes(card, places.expand(place), cache)
+        changes = [] if str(place) == SAMPLE else _changes(card, paths.expand(place), cache)
         if changes is None:
             return TaskInventory(card.name, None, None, "no data")
         data = load_task(card, place, cache=cache)
@@ -90,7 +90,7 @@ def _take_stock(card: TaskCard, place: str | Path, cache: Path) -> TaskInventory
 
 def _changes(card: TaskCard, place: Path, cache: Path) -> list[str] | None:
     """Return which files differ from what was unpacked; None where the task has no data."""
-    if not place.exists() or sources.find(card, place) is None:
+    if not place.exists() or locate.find(card, place) is None:
         return None
-    source = sources.locate(card, place, cache)
+    source = locate.locate(card, place, cache)
     return source.receipt.changes(source.folder, cache) if source.receipt else []

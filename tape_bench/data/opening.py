@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tape_bench.cards import Role, TaskCard
-from tape_bench.data import stores
 from tape_bench.data.column_cache import cached
 from tape_bench.data.columns import Columns, build
 from tape_bench.data.digests import digest_of
 from tape_bench.data.doubts import noted
-from tape_bench.data.lmdb_store import data_file
+from tape_bench.data.formats import detect
+from tape_bench.data.formats.lmdb import data_file
+from tape_bench.data.locate import Source, locate
 from tape_bench.data.records import check
-from tape_bench.data.sources import Source, locate
 from tape_bench.data.status import SIMULATED, Found, Verdict, judge
 from tape_bench.errors import DataError
 
@@ -36,9 +36,9 @@ class Opened:
 
 def open_sample(card: TaskCard, cache: Path) -> Opened:
     """Open the simulated data set."""
-    from tape_bench.data import sample
+    from tape_bench.data import simulated
 
-    records = functools.cache(lambda: sample.build(card.name))
+    records = functools.cache(lambda: simulated.build(card.name))
 
     def lay_out(name: str) -> Columns:
         numbered = ((f"record {i}", raw) for i, raw in enumerate(records()[name]))
@@ -47,7 +47,7 @@ def open_sample(card: TaskCard, cache: Path) -> Opened:
     splits = {
         name: cached(
             cache,
-            f"sample {sample.VERSION} {card.name} {name}",
+            f"sample {simulated.VERSION} {card.name} {name}",
             card,
             functools.partial(lay_out, name),
         )
@@ -69,7 +69,7 @@ def open_files(card: TaskCard, place: Path, cache: Path, roles: Collection[Role]
     source = locate(card, place, cache)
     splits = {}
     for name, declared in card.splits.items():
-        path = stores.find(source.folder, f"{card.source.folder}_{name}")
+        path = detect.find(source.folder, f"{card.source.folder}_{name}")
         if path is not None:
             splits[name] = cached(
                 cache,
@@ -81,14 +81,14 @@ def open_files(card: TaskCard, place: Path, cache: Path, roles: Collection[Role]
             raise DataError(
                 f"the split {name} of the task {card.name} is missing",
                 where=str(source.folder),
-                fix=f"give {card.source.folder}_{name} as {stores.LAYOUTS}",
+                fix=f"give {card.source.folder}_{name} as {detect.LAYOUTS}",
             )
     found = {name: Found(len(columns), columns.digest) for name, columns in splits.items()}
     return Opened(splits, source.name, judge(card, found, _proven_md5(card, source, cache)))
 
 
 def _read(path: Path, card: TaskCard) -> Columns:
-    return _lay_out(stores.read(path, card), card, str(path))
+    return _lay_out(detect.read(path, card), card, str(path))
 
 
 def _lay_out(records: Iterable[tuple[str, Any]], card: TaskCard, where: str) -> Columns:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tape_bench.cards import Kind, Target, TaskCard
 from tape_bench.data.coordinates import believed
-from tape_bench.data.csv_store import SEQUENCE_COLUMNS
-from tape_bench.data.tokens import TAPE_IUPAC
+from tape_bench.data.formats.csv import SEQUENCE_COLUMNS
+from tape_bench.data.vocabulary import TAPE_IUPAC
 from tape_bench.errors import DataError
 
 UNLABELLED = -1

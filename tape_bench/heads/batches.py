@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from tape_bench.data.scorable import SMALLEST_SEPARATION
-from tape_bench.heads.scaling import Scaling
+from tape_bench.heads.standardize import Scaling
 from tape_bench.scoring.contacts import contact_labels
 
 Representations = Mapping[str, NDArray[np.float32]]

@@ -25,7 +25,7 @@ from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import LOSSES
 from tape_bench.heads.pair import PairHead
 from tape_bench.heads.rows import CPU, PIECE
-from tape_bench.heads.scaling import Scaling
+from tape_bench.heads.standardize import Scaling
 from tape_bench.scoring.contacts import pair_labels
 
 Progress = Callable[[int, int, float], None]

@@ -19,8 +19,8 @@ from tape_bench.heads.batches import Representations
 from tape_bench.heads.lbfgs import Array
 from tape_bench.heads.pair import logit
 from tape_bench.heads.rows import CPU
-from tape_bench.heads.scaling import Scaling
 from tape_bench.heads.solver import Start
+from tape_bench.heads.standardize import Scaling
 from tape_bench.scoring.contacts import contact_labels
 
 MOST_PAIRS = 2**24

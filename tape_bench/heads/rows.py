@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tape_bench.errors import ModelError
 from tape_bench.heads.batches import Representations
-from tape_bench.heads.scaling import Scaling
+from tape_bench.heads.standardize import Scaling
 
 CPU = torch.device("cpu")
 

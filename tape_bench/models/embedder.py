@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.data.tokens import Vocabulary
+from tape_bench.data.vocabulary import Vocabulary
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.evidence import Evidence
 

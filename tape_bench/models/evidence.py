@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.data.digests import digest_of
-from tape_bench.data.tokens import LETTERS
+from tape_bench.data.vocabulary import LETTERS
 from tape_bench.errors import ModelError
 from tape_bench.models.files_read import files_read, made_from
 from tape_bench.models.reached import follow
@@ -103,7 +103,7 @@ def with_evidence(model: Embedder) -> Identity:
     reached = follow(model)
     # By their content: where they lie may change.
     read = {*files, *made_from(model)}
-    tables = sorted({digest_of(file, places.cache()).sha256 for file in read})
+    tables = sorted({digest_of(file, paths.cache()).sha256 for file in read})
     code = hashlib.sha256("\n".join([reached.digest, *tables]).encode()).hexdigest()
     return dataclasses.replace(identity, rests_on=Evidence(code, reached.packages, probes))
 

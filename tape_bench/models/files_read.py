@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.models.installed import is_installed
 
 _NO_FILES = ("/proc/", "/sys/", "/dev/")
@@ -44,7 +44,7 @@ def files_read() -> Iterator[list[Path]]:
     finally:
         _opened = None
         opened |= _held() - before
-        kept = places.cache().absolute()
+        kept = paths.cache().absolute()
         sources = {_source(path) for path in opened}
         found += sorted(p for p in sources if _counts(p) and not p.is_relative_to(kept))
 

@@ -17,11 +17,11 @@ from tape_bench.cards import Kind, Role, TaskCard
 from tape_bench.data.examples import Split
 from tape_bench.errors import UsageError
 from tape_bench.models.embedder import Identity
+from tape_bench.progress import Watch
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.watch import Watch
 
 if TYPE_CHECKING:
-    from tape_bench.engine.library import Library, Need
+    from tape_bench.embedding.embeddings import Library, Need
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from tape_bench.errors import RecordError
-from tape_bench.report.gather import Filed
+from tape_bench.results.collect import Filed
 from tape_bench.results.record import RunRecord
 
 

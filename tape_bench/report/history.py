@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tape_bench.report import runs
-from tape_bench.report.gather import Filed
-from tape_bench.report.pairing import Pair, why_not_comparable
+from tape_bench.report import grouping
+from tape_bench.report.comparison.pairing import Pair, why_not_comparable
+from tape_bench.results.collect import Filed
 from tape_bench.results.record import RunRecord
 
 if TYPE_CHECKING:
@@ -118,6 +118,6 @@ def _entry(now: Filed, before: Filed | None, metric: str, split: str) -> Entry:
 
 def _changed(now: RunRecord, before: RunRecord | None) -> list[str]:
     if before is not None:
-        return runs.changes(before, now) or ["nothing that the record tells"]
+        return grouping.changes(before, now) or ["nothing that the record tells"]
     account, data = now.provenance, now.task.data
     return [f"tape-bench {account.package_version}", now.protocol.id, f"{data.status} data"]

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.errors import RecordError
-from tape_bench.report.gather import Filed, Records, files, gather
-from tape_bench.report.gather import warnings as faults_of
+from tape_bench.results.collect import Filed, Records, files, gather
+from tape_bench.results.collect import warnings as faults_of
 from tape_bench.results.record import RunRecord
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from tape_bench.report.compare import Change
-    from tape_bench.report.gate import Verdict
-    from tape_bench.report.table import Leaderboard
+    from tape_bench.report.comparison.compare import Change
+    from tape_bench.report.gate.judge import Verdict
+    from tape_bench.report.leaderboard.table import Leaderboard
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def load_records(*where: str | Path) -> Records:
     Raises:
         RecordError: a place does not exist.
     """
-    found = gather([places.expand(place) for place in where] or [places.results()])
+    found = gather([paths.expand(place) for place in where] or [paths.results()])
     for line in faults_of(found):
         warnings.warn(line, stacklevel=2)
     return found
@@ -70,13 +70,13 @@ def leaderboard(
         RecordError: the file or folder does not exist.
     """
     from tape_bench import registry
-    from tape_bench.report.leaderboard import build
+    from tape_bench.report.leaderboard.build import build_leaderboard
 
     if records is None or isinstance(records, str | Path):
-        records = _records(places.results() if records is None else records)
+        records = _records(paths.results() if records is None else records)
     unread = faults_of(records) if isinstance(records, Records) else []
     given = list(records)
-    return build(
+    return build_leaderboard(
         [one.record if isinstance(one, Filed) else one for one in given],
         registry.baselines(),
         {name: registry.task(name) for name in registry.task_names()},
@@ -112,8 +112,9 @@ def compare(
         RecordError: a place does not exist, or no records of the two sides pair up.
         NotComparableError: some are not comparable; all reasons are listed.
     """
-    from tape_bench.report import choosing, pairing
-    from tape_bench.report import compare as comparing
+    from tape_bench.report import choosing
+    from tape_bench.report.comparison import compare as comparing
+    from tape_bench.report.comparison import pairing
 
     sides = [_records(side) for side in (a, b)]
     paired = pairing.match(
@@ -163,20 +164,20 @@ def check(
         RecordError: a place does not exist.
         UsageError: it is not clear which records belong together, or a tolerance makes no sense.
     """
-    from tape_bench.report import gate
-    from tape_bench.report.tolerance import parse
+    from tape_bench.report.gate import judge
+    from tape_bench.report.gate.tolerance import parse
 
     texts = (
         [f"{name}={amount}" for name, amount in tolerance.items()]
         if isinstance(tolerance, Mapping)
         else [str(tolerance)]
     )
-    return gate.check(_records(new), _records(against), parse(texts), paired=paired, level=level)
+    return judge.check(_records(new), _records(against), parse(texts), paired=paired, level=level)
 
 
 def _records(given: str | Path | Iterable[Filed]) -> Records:
     if isinstance(given, Records):
         return given
     if isinstance(given, str | Path):
-        return gather([places.expand(given)])
+        return gather([paths.expand(given)])
     return Records(tuple(given))

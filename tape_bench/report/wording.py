@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tape_bench.report.table import Cell, Column, Group, Leaderboard, Row
+from tape_bench.report.leaderboard.table import Cell, Column, Group, Leaderboard, Row
 
 DASH = "—"
 DAGGER = "†"

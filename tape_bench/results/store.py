@@ -16,10 +16,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tape_bench import memo
+from tape_bench.atomic import replace, storage_error
 from tape_bench.errors import RecordError
 from tape_bench.results import migrate
 from tape_bench.results.record import SCHEMA_VERSION, RunRecord
-from tape_bench.storage import replace, storage_error
 
 SHOWN = 12
 """Digits of a digest that a path shows."""

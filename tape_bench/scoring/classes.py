@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.sample import Rows, Sample, left_out_by, ratio
+from tape_bench.scoring.statistic import Rows, Sample, left_out_by, ratio
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 
 from tape_bench.cards import Kind
 from tape_bench.errors import UsageError, unknown_name
-from tape_bench.scoring import classes, precision, published, values
+from tape_bench.scoring import classes, contact_precision, published, values
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.sample import Sample
+from tape_bench.scoring.statistic import Sample
 
 Scale = Literal["share", "correlation", "error", "plain"]
 """What values a figure can have: 0 to 1, -1 to 1, 0 upwards, or any."""
@@ -185,14 +185,14 @@ def _of_values(name: str, side: str | None = None, threshold: str | None = None)
 
 
 def _precision(cut: str, range_: str) -> Metric:
-    made_of = [precision.BANDS[band] for band in precision.RANGES[range_]]
+    made_of = [contact_precision.BANDS[band] for band in contact_precision.RANGES[range_]]
     first, last = made_of[0][0], made_of[-1][1]
     apart = f"{first} to {last}" if last else f"at least {first}"
     return Metric(
         f"precision@{cut}.{range_}.upper.by_protein", ("residue_pair",), True,
         f"share of contacts among the {cut} valid pairs predicted most confidently (all, where "
         f"there are fewer), {apart} residues apart, averaged over proteins",
-        "share", partial(precision.precision_by_protein, cut=cut, range_=range_),
+        "share", partial(contact_precision.precision_by_protein, cut=cut, range_=range_),
     )  # fmt: skip
 
 
@@ -242,7 +242,11 @@ METRICS: dict[str, Metric] = {
             for threshold in ("2.5", "2.0")
             for side in (">", "<=")
         ),
-        *(_precision(cut, range_) for range_ in precision.RANGES for cut in precision.CUTOFFS),
+        *(
+            _precision(cut, range_)
+            for range_ in contact_precision.RANGES
+            for cut in contact_precision.CUTOFFS
+        ),
         *_published_precisions(),
         _tape_by_batch("8"),
     ]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.scoring.precision import count_hits
+from tape_bench.scoring.contact_precision import count_hits
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.sample import Rows, Sample, Weights, left_out_by, ratio
+from tape_bench.scoring.statistic import Rows, Sample, Weights, left_out_by, ratio
 
 _TOO_SHORT = "fewer than 5 residues"
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.scoring.sample import Rows, Sample, Weights
+from tape_bench.scoring.statistic import Rows, Sample, Weights
 
 _ROWS = 16
 """A cumulative sum down this many rows of a table adds whole rows at a time."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tape_bench.data.clusters import joined
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.sample import Rows, Sample, Weights
+from tape_bench.scoring.statistic import Rows, Sample, Weights
 
 _CELLS = 1 << 17
 """Weights drawn at once: few enough for the processor's cache, enough to keep numpy busy."""

@@ -13,7 +13,7 @@ from tape_bench.scoring.intervals import Interval, of_draws
 from tape_bench.scoring.metrics import Metric
 from tape_bench.scoring.predictions import Predictions
 from tape_bench.scoring.resampling import Clusters, bootstrap
-from tape_bench.scoring.sample import Rows, Sample
+from tape_bench.scoring.statistic import Rows, Sample
 
 _CELLS = 1 << 21
 """Swaps drawn at once, to bound memory."""

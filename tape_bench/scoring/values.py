@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tape_bench.scoring.predictions import Predictions
 from tape_bench.scoring.ranks import RankedSample, mid_ranks
-from tape_bench.scoring.sample import Rows, Sample, left_out_by, ratio
+from tape_bench.scoring.statistic import Rows, Sample, left_out_by, ratio
 
 Mode = tuple[str, float]
 """Which measured values count: `(">", 2.5)` or `("<=", 2.5)`."""

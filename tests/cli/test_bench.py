@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tape_bench.cli import main
-from tape_bench.engine import benchmark, cache_rates, scaling, yardsticks
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.random import RandomWeights
+from tape_bench.speed import benchmark, cache_rates, machine, processes
 
 CONFIG = ProteinLMConfig(
     layers=2, hidden=32, heads=2, positions=100, layernorm_eps=1e-12, gelu="tanh"
@@ -22,9 +22,9 @@ CONFIG = ProteinLMConfig(
 @pytest.fixture
 def run(monkeypatch, capsys):
     # What the machine itself can do is measured elsewhere.
-    monkeypatch.setattr(yardsticks, "COPY_BYTES", 1 << 20)
+    monkeypatch.setattr(machine, "COPY_BYTES", 1 << 20)
     monkeypatch.setattr(cache_rates, "COPY_BYTES", 1 << 20)
-    monkeypatch.setattr(yardsticks, "_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "_SECONDS", 0.0)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tape-bench", "bench", *map(str, arguments)])
@@ -89,7 +89,7 @@ def test_a_model_that_is_no_network(run):
     ("rate", "shown"), [(1e9, "1,000,000,000 residues/s"), (None, "too short to tell")]
 )
 def test_processes_beside_one(run, monkeypatch, rate, shown):
-    together = scaling.Together(processes=2, residues=3, seconds=1.0, residues_per_second=rate)
+    together = processes.Together(processes=2, residues=3, seconds=1.0, residues_per_second=rate)
     monkeypatch.setattr(benchmark, "measure_together", lambda *_: together)
     code, stdout, _ = run("onehot", "--proteins", 3, "--devices", 2)
     assert code == 0

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tape_bench.cli import VERBS, main
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import ProteinLMConfig, open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import digest
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.random import RandomWeights
 
 CONFIG = ProteinLMConfig(
     layers=2, hidden=16, heads=4, positions=40, layernorm_eps=1e-12, gelu="tanh"

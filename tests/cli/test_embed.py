@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tape_bench.cli import main
-from tape_bench.engine import vectors
+from tape_bench.export import write
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_soft_masked_reading_frames(run, tmp_path, fasta):
 
 
 def test_an_interrupted_run_goes_on(run, tmp_path, fasta, monkeypatch):
-    monkeypatch.setattr(vectors, "CHUNK_RESIDUES", 3)
-    represent = vectors.represent
+    monkeypatch.setattr(write, "CHUNK_RESIDUES", 3)
+    represent = write.represent
 
     def interrupted(model, sequences, pool, **settings):
         if sequences == ["ACAA"]:
@@ -117,7 +117,7 @@ def test_an_interrupted_run_goes_on(run, tmp_path, fasta, monkeypatch):
 
     out = tmp_path / "out.npz"
     with monkeypatch.context() as broken:
-        broken.setattr(vectors, "represent", interrupted)
+        broken.setattr(write, "represent", interrupted)
         code, _, stderr = run("onehot", fasta, "-o", out)
     assert code != 0
     assert "interrupted" in stderr

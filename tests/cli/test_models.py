@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from tape_bench.cli import program
-from tape_bench.models.random import EXAMPLE
+from tape_bench.models.controls.untrained import EXAMPLE
 
 
 def models(*arguments: str) -> str:

@@ -12,7 +12,7 @@ from tape_bench.cli import main
 
 MODEL = '''
 import numpy as np
-from tape_bench.data.tokens import TAPE_IUPAC
+from tape_bench.data.vocabulary import TAPE_IUPAC
 from tape_bench.models.embedder import Identity
 
 class Alanine:

@@ -28,10 +28,10 @@ import pytest
 from rich.cells import cell_len
 
 from tape_bench.cli import main
-from tape_bench.engine import cache_rates, yardsticks
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.random import RandomWeights
+from tape_bench.speed import cache_rates, machine
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|9\d)(?:;\d+)*m")
@@ -114,9 +114,9 @@ Run = Callable[..., Seen]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     # What the machine itself can do is measured elsewhere.
-    monkeypatch.setattr(yardsticks, "COPY_BYTES", 1 << 20)
+    monkeypatch.setattr(machine, "COPY_BYTES", 1 << 20)
     monkeypatch.setattr(cache_rates, "COPY_BYTES", 1 << 20)
-    monkeypatch.setattr(yardsticks, "_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "_SECONDS", 0.0)
 
     def run(terminal: Terminal, *arguments: object) -> Seen:
         for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
@@ -258,9 +258,9 @@ def test_what_a_model_prints_is_not_the_answer(capsys, monkeypatch, tmp_path, ve
         "        rows = [np.ones((len(s), 1), np.float32) for s in sequences]\n"
         "        return rows if pool == 'residues' else [row.mean(0) for row in rows]\n"
     )
-    monkeypatch.setattr(yardsticks, "COPY_BYTES", 1 << 20)
+    monkeypatch.setattr(machine, "COPY_BYTES", 1 << 20)
     monkeypatch.setattr(cache_rates, "COPY_BYTES", 1 << 20)
-    monkeypatch.setattr(yardsticks, "_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "_SECONDS", 0.0)
     further = (*QUICK, "--out", tmp_path / "out") if verb == "run" else ("--proteins", 2)
     model = f"python:{tmp_path / 'talks.py'}:Mine"
     monkeypatch.setattr(sys, "argv", ["tape-bench", verb, model, *map(str, further), "--json"])

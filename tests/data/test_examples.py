@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.data.examples import load_task
 from tape_bench.data.leakage import overlap
 from tape_bench.errors import DataError, UsageError
@@ -113,7 +113,9 @@ def test_a_set_is_decoded_once(
 ) -> None:
     card, root = make_card("sequence_value"), data_root("sequence_value")
     first = load_task(card, root)
-    monkeypatch.setattr("tape_bench.data.stores.read", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(
+        "tape_bench.data.formats.detect.read", lambda *_: pytest.fail("decoded again")
+    )
     assert load_task(card, root).digest == first.digest
 
 
@@ -223,7 +225,7 @@ def test_the_sample_is_there_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch
     task = load_task("stability", "sample")
     assert (task.status, task.source) == ("simulated", "sample")
     assert set(task) == set(task.card.splits)
-    monkeypatch.setattr("tape_bench.data.sample.build", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("tape_bench.data.simulated.build", lambda *_: pytest.fail("made again"))
     assert load_task("stability", "sample").digest == task.digest
 
 
@@ -250,7 +252,7 @@ def test_real_data_are_what_they_are(shared: Path, name: str) -> None:
     # Every record, beside what the standard library and numpy make of the same trusted file.
     for split_name, split in task.items():
         folder = task.card.source.folder
-        (store,) = places.cache().glob(f"unpacked/*/{folder}/{folder}_{split_name}.lmdb")
+        (store,) = paths.cache().glob(f"unpacked/*/{folder}/{folder}_{split_name}.lmdb")
         with lmdb.open(str(store), readonly=True, lock=False) as env, env.begin() as entry:
             assert len(split) == pickle.loads(entry.get(b"num_examples"))
             for index in range(0, len(split), max(1, len(split) // 200)):

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from tape_bench.cli import program
-from tape_bench.report import frames
+from tape_bench.results import frames
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "docs" / "python.md"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tape_bench.heads import batches as batches_module
 from tape_bench.heads.batches import PairBatches, ProteinBatches, TokenBatches
-from tape_bench.heads.scaling import Scaling
+from tape_bench.heads.standardize import Scaling
 
 UNSCALED = Scaling(np.zeros(2), np.ones(2))
 

@@ -13,9 +13,9 @@ from tape_bench import evaluate
 from tape_bench.data.examples import load_task
 from tape_bench.heads.catalogue import HEADS
 from tape_bench.heads.learning import learner
+from tape_bench.models.controls.onehot import OneHot
+from tape_bench.models.controls.onehot import load as load_onehot
 from tape_bench.models.embedder import Network
-from tape_bench.models.onehot import OneHot
-from tape_bench.models.onehot import load as load_onehot
 from tape_bench.protocols.probe import train as module
 
 

@@ -15,7 +15,7 @@ from tape_bench.heads.catalogue import FitConfig
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import contact_cross_entropy, cross_entropy, squared_error
 from tape_bench.heads.mlp import SequenceMLP
-from tape_bench.heads.scaling import Scaling
+from tape_bench.heads.standardize import Scaling
 
 
 class Linear(torch.nn.Linear):

@@ -16,9 +16,9 @@ from tape_bench.heads import pair_logistic, rows
 from tape_bench.heads.pair_logistic import PairLoss, evenly_spaced
 from tape_bench.heads.ridge import Ridge
 from tape_bench.heads.rows import Rows, scaling_of
-from tape_bench.heads.scaling import Scaling
 from tape_bench.heads.softmax import SoftmaxLoss, scores
 from tape_bench.heads.solver import Spectrum, solve
+from tape_bench.heads.standardize import Scaling
 
 TIGHT = 1e-6
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"

@@ -12,7 +12,7 @@ from tape_bench.heads.batches import TokenBatches
 from tape_bench.heads.catalogue import HEADS, FitConfig
 from tape_bench.heads.fit import fit, seeded
 from tape_bench.heads.losses import cross_entropy
-from tape_bench.heads.scaling import Scaling
+from tape_bench.heads.standardize import Scaling
 from tape_bench.heads.token_lstm import TokenLSTM
 
 LENGTHS = [9, 1, 4]

@@ -27,7 +27,7 @@ ADAPTER = '''
 
 import numpy as np
 
-from tape_bench.data.tokens import Vocabulary
+from tape_bench.data.vocabulary import Vocabulary
 from tape_bench.models.embedder import Identity, Network, Packed
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYBJOUXZ"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tape_bench import evaluate
-from tape_bench.data.tokens import TAPE_IUPAC
-from tape_bench.engine.forward import Forward, Reading
-from tape_bench.engine.masking import masked_loss
+from tape_bench.data.vocabulary import TAPE_IUPAC
+from tape_bench.embedding.forward import Forward, Reading
+from tape_bench.embedding.perplexity import masked_loss
 from tape_bench.errors import ModelError, TasksFailedError
 from tape_bench.models import load_model
 from tape_bench.results import store

@@ -16,17 +16,17 @@ from tape_bench import evaluate, load_model, registry
 from tape_bench.cards import TaskCard, read_task
 from tape_bench.cli import program
 from tape_bench.data.examples import load_task
-from tape_bench.data.tokens import Vocabulary
+from tape_bench.data.vocabulary import Vocabulary
 from tape_bench.errors import CardError, DataError, TasksFailedError, UsageError
 from tape_bench.models.embedder import Identity, MaskedLanguageModel, PackedEmbedder
 from tape_bench.models.evidence import PROBES
-from tape_bench.plan import Settings
 from tape_bench.protocols import load_protocol, option_names
 from tape_bench.protocols.interface import EvaluationProtocol, check_model
 from tape_bench.protocols.probe.plan import Probe
-from tape_bench.report import leaderboard
+from tape_bench.report.leaderboard.build import build_leaderboard
+from tape_bench.results.predictions import read_predictions
 from tape_bench.results.record import RunRecord
-from tape_bench.scoring import archive
+from tape_bench.run.plan import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,7 +137,7 @@ def test_a_protocol_without_training_needs_no_train_split(record: RunRecord, tmp
         ("count.spearman", "test", pytest.approx(1.0))
     ]
     (path,) = (tmp_path / "results").rglob("*.predictions.npz")
-    found = archive.load(path, "sequence_value")["count", "test"][0]
+    found = read_predictions(path, "sequence_value")["count", "test"][0]
     # log p is 1 - log(e + 20) of an alanine, and -log(e + 20) of any other of the vocabulary.
     by_hand = [count - 6 * np.log(np.e + 20) for count in SEQUENCES.values()]
     np.testing.assert_allclose(found.values, by_hand, rtol=1e-6)
@@ -150,7 +150,7 @@ def test_its_record_is_used_again_and_stands_in_a_leaderboard(
         PrefersAlanine(), str(card), protocol="likelihood", data=data, out=tmp_path / "results"
     )
     assert again == [record]
-    built = leaderboard.build([record], [], {"alanines": read_task(card)})
+    built = build_leaderboard([record], [], {"alanines": read_task(card)})
     (section,) = built.sections
     (group,) = section.groups
     (row,) = group.rows
@@ -180,7 +180,7 @@ def test_a_model_that_lacks_what_is_required_is_refused_before_any_work(
     with pytest.raises(UsageError, match="cannot score onehot") as caught:
         evaluate(model, str(card), protocol="likelihood", data=data, out=tmp_path / "results")
     assert "it lacks token_logits and vocabulary" in str(caught.value)
-    assert "adapter tape_bench.models.onehot." in str(caught.value)
+    assert "adapter tape_bench.models.controls.onehot." in str(caught.value)
     assert not (tmp_path / "results").exists()
 
 

@@ -15,10 +15,10 @@ from tape_bench.cards import TaskCard
 from tape_bench.data.columns import build
 from tape_bench.data.examples import Split
 from tape_bench.data.records import check
-from tape_bench.data.tokens import LETTERS
-from tape_bench.engine.embed import represent
+from tape_bench.data.vocabulary import LETTERS
+from tape_bench.embedding.in_memory import represent
 from tape_bench.errors import UsageError
-from tape_bench.models import onehot, positional
+from tape_bench.models.controls import onehot, positional
 from tape_bench.protocols.probe.plan import VERSION, Probe
 from tape_bench.protocols.probe.train import train
 
@@ -258,7 +258,7 @@ def test_every_choice_can_be_written_down(kind, head):
 def test_planning_does_not_wait_for_torch():
     code = (
         "import sys\n"
-        "from tape_bench.models import onehot\n"
+        "from tape_bench.models.controls import onehot\n"
         "from tape_bench.protocols.probe.plan import Probe\n"
         "from tape_bench import registry\n"
         "Probe().plan(registry.task('stability'), onehot.load().identity, None).resolved\n"

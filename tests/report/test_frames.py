@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from tape_bench import check, compare, leaderboard, load_records
-from tape_bench.report import frames
-from tape_bench.report.formats import render
-from tape_bench.results import store
+from tape_bench.report.leaderboard.formats import render
+from tape_bench.results import frames, store
 
 
 @pytest.fixture

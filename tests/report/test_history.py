@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tape_bench.report.gather import Filed
 from tape_bench.report.history import history
+from tape_bench.results.collect import Filed
 
 WHAT = ("fluorescence", "bert", "log_fluorescence.spearman", "test")
 

@@ -6,9 +6,10 @@ from sklearn.metrics import confusion_matrix
 
 from tape_bench import registry
 from tape_bench.errors import RecordError, UsageError
-from tape_bench.report import leaderboard, plots
-from tape_bench.report.gather import gather
+from tape_bench.report import plots
+from tape_bench.report.leaderboard.build import build_leaderboard
 from tape_bench.report.plots import detail, mutations, slices, style
+from tape_bench.results.collect import gather
 from tape_bench.scoring.metrics import find
 from tape_bench.scoring.predictions import Predictions, items_per_example
 
@@ -180,7 +181,7 @@ def test_without_predictions_there_is_no_picture(tmp_path, write_run, measured):
 
 def test_leaderboards_are_drawn_the_same_every_time(make, cards):
     records = [make(model="$\\alpha$ <b>"), make("stability", model="x", control=True)]
-    board = leaderboard.build(records, registry.baselines(), cards)
+    board = build_leaderboard(records, registry.baselines(), cards)
 
     drawn = plots.of_leaderboard(board)
 
@@ -191,7 +192,7 @@ def test_leaderboards_are_drawn_the_same_every_time(make, cards):
 
 
 def test_pictures_of_simulated_data_have_no_published_figures(make, cards):
-    board = leaderboard.build([make(data="simulated")], registry.baselines(), cards)
+    board = build_leaderboard([make(data="simulated")], registry.baselines(), cards)
 
     assert [plot.name for plot in plots.of_leaderboard(board)] == ["overview-simulated"]
 

@@ -12,8 +12,8 @@ from tape_bench.cli import check as check_command
 from tape_bench.cli import compare as compare_command
 from tape_bench.cli import report as report_command
 from tape_bench.errors import NotComparableError, RecordError, UsageError
-from tape_bench.report import formats
-from tape_bench.report.gate import Exit
+from tape_bench.report.gate.judge import Exit
+from tape_bench.report.leaderboard import formats
 from tape_bench.results import store
 
 

@@ -20,8 +20,10 @@ from rich.console import Console
 
 from tape_bench import registry
 from tape_bench.cli import compare, history, report
-from tape_bench.report import leaderboard, render, wording
+from tape_bench.report import wording
 from tape_bench.report.layout import Field, filled, listing
+from tape_bench.report.leaderboard.build import build_leaderboard
+from tape_bench.report.leaderboard.formats import terminal as render
 from tape_bench.results import store
 
 WIDTHS = [*range(40, 132, 7), 160, 200]
@@ -42,7 +44,7 @@ def board(make):
         for model, value in figures.items()
     ]
     records.append(make("contact", 0.321, model="onehot", data="partial", digest="8" * 64, n=36))
-    return leaderboard.build(records, registry.baselines(), cards)
+    return build_leaderboard(records, registry.baselines(), cards)
 
 
 def words(text: str) -> set[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tape_bench.atomic import replace
 from tape_bench.errors import RecordError, StorageError
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
-from tape_bench.storage import replace
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path, record: RunRecord):

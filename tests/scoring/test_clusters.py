@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tape_bench.scoring import archive
+from tape_bench.results.predictions import read_predictions, write_predictions
 from tape_bench.scoring.intervals import interval
 from tape_bench.scoring.metrics import find
 from tape_bench.scoring.predictions import Predictions
@@ -148,8 +148,8 @@ def test_clusters_are_kept_and_move_with_their_proteins(predict, tmp_path):
     told = replace(plain, clusters=np.array([3, 1, 1, 0]))
     assert told.reordered(told.ids[::-1]).clusters.tolist() == [0, 1, 1, 3]
     for one in (told, plain):
-        archive.save(tmp_path / "kept.npz", {("x", "test"): {0: one}})
-        (back,) = archive.load(tmp_path / "kept.npz", "sequence_value").values()
+        write_predictions(tmp_path / "kept.npz", {("x", "test"): {0: one}})
+        (back,) = read_predictions(tmp_path / "kept.npz", "sequence_value").values()
         np.testing.assert_array_equal(back[0].clusters, one.clusters)
 
 

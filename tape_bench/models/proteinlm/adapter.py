@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tape_bench import kernels, places
-from tape_bench.data.tokens import MEGATRON_IUPAC, Vocabulary
+from tape_bench import kernels, paths
+from tape_bench.data.vocabulary import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
 from tape_bench.models.as_loaded import state_of
 from tape_bench.models.embedder import (
@@ -40,7 +40,7 @@ from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.mapping import weights
 from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
 from tape_bench.models.proteinlm.source import WeightSource
-from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
+from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 What = Literal["vectors", "logits"]
 
@@ -88,7 +88,7 @@ def load(
     """
     if not argument:
         raise ModelError("proteinlm needs a checkpoint", fix="write proteinlm:PATH")
-    path = places.expand(argument)
+    path = paths.expand(argument)
     given = Given(heads, gelu, layernorm_eps, qkv_order)
     return ProteinLM(
         lambda: open_checkpoint(path, given),

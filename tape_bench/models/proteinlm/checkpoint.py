@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tape_bench import places
+from tape_bench import paths
 from tape_bench.data.digests import remembered
 from tape_bench.errors import CheckpointError, UsageError
 from tape_bench.models.proteinlm.config import Given, ProteinLMConfig
 from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.folder import CONFIG, ConvertedFolder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
-from tape_bench.models.proteinlm.megatron import MegatronCheckpoint
-from tape_bench.models.proteinlm.parallel import Rank
+from tape_bench.models.proteinlm.megatron.partition import Rank
+from tape_bench.models.proteinlm.megatron.reader import MegatronCheckpoint
 from tape_bench.models.proteinlm.source import WeightSource
-from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
+from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 
 def open_checkpoint(path: Path, given: Given | None = None) -> WeightSource:
@@ -174,7 +174,7 @@ def remembered_digest(source: WeightSource) -> str:
 
     what = f"{type(source).__name__} {source.config} {source.origin} {source.stored_dtype}"
     try:
-        found = remembered(source.files, what, places.cache(), look)
+        found = remembered(source.files, what, paths.cache(), look)
     except OSError as error:
         raise CheckpointError(
             f"the file is gone: {error.strerror}", where=error.filename, fix="load the model again"

@@ -31,9 +31,9 @@ from tape_bench.models.proteinlm.folder import (
     config_to_json,
     huggingface_tensors,
 )
-from tape_bench.models.proteinlm.layout import TRACKER
 from tape_bench.models.proteinlm.mapping import Weight, weights
-from tape_bench.models.proteinlm.megatron_writer import Sharding, write_rank
+from tape_bench.models.proteinlm.megatron.layout import TRACKER
+from tape_bench.models.proteinlm.megatron.writer import Sharding, write_rank
 from tape_bench.models.proteinlm.source import WeightSource
 
 Form = Literal["safetensors", "megatron"]

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tape_bench import kernels
 from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
 from tape_bench.models.proteinlm.config import Gelu
-from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
+from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 Sum = tuple[Tensor, Tensor | None]
 """A stream, and what is still to be added to it: what a block made of every token, or one vector

@@ -19,8 +19,8 @@ from torch import Tensor
 from tape_bench.errors import CheckpointError, ModelError
 from tape_bench.models.proteinlm.config import Gelu, ProteinLMConfig
 from tape_bench.models.proteinlm.mapping import VOCABULARY, Weight, weights
-from tape_bench.models.proteinlm.parallel import Rank, gather
-from tape_bench.models.proteinlm.shard import release, shares_memory
+from tape_bench.models.proteinlm.megatron.partition import Rank, gather
+from tape_bench.models.proteinlm.megatron.shard import release, shares_memory
 from tape_bench.models.proteinlm.source import Origin
 
 CONFIG = "config.json"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from tape_bench.data.tokens import MEGATRON_IUPAC
+from tape_bench.data.vocabulary import MEGATRON_IUPAC
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 
 VOCABULARY = len(MEGATRON_IUPAC.tokens)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tape_bench.models.proteinlm.config import ProteinLMConfig, QkvOrder
-from tape_bench.models.proteinlm.parallel import Rank
+from tape_bench.models.proteinlm.megatron.partition import Rank
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from tape_bench import memo
+from tape_bench.atomic import replace
 from tape_bench.cards import Target
-from tape_bench.engine.library import Library
+from tape_bench.embedding.embeddings import Library
 from tape_bench.models.embedder import Representation
+from tape_bench.progress import Watch
 from tape_bench.protocols.interface import Assignment, Predicted
 from tape_bench.protocols.probe.plan import ProbePlan
 from tape_bench.protocols.probe.train import train
 from tape_bench.results import store
-from tape_bench.scoring import archive
-from tape_bench.storage import replace
-from tape_bench.watch import Watch
+from tape_bench.results.predictions import read_predictions, write_predictions
 
 
 def fit(plan: ProbePlan, task: Assignment, library: Library, watch: Watch) -> Predicted:
@@ -97,7 +97,7 @@ def _train(
     found.selected[f"{target.name}/{seed}"] = trained.selected
     kept = {(target.name, name): {seed: p} for name, p in trained.predictions.items()}
     predictions_file, account = _kept_at(task.work, target.name, seed)
-    replace(predictions_file, lambda temporary: archive.save(temporary, kept))
+    replace(predictions_file, lambda temporary: write_predictions(temporary, kept))
     # The account comes last: a head counts as kept only once both files are whole.
     memo.write(
         account,
@@ -119,7 +119,7 @@ def _resume(
         return False
     if memo.attempt(lambda: store.file_digest(predictions_file)) != told.get("predictions"):
         return False
-    kept = memo.attempt(lambda: archive.load(predictions_file, plan.card.kind))
+    kept = memo.attempt(lambda: read_predictions(predictions_file, plan.card.kind))
     if kept is None:
         return False
     found.selected[f"{target_name}/{seed}"] = told["selected"]

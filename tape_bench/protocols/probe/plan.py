@@ -18,11 +18,11 @@ from tape_bench.cards import Kind, Role, TaskCard
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.heads.catalogue import HEADS, HeadEntry
 from tape_bench.models.embedder import Embedder, Identity, Pool
+from tape_bench.progress import Watch
 from tape_bench.protocols.interface import Assignment, Predicted
-from tape_bench.watch import Watch
 
 if TYPE_CHECKING:
-    from tape_bench.engine.library import Library, Need
+    from tape_bench.embedding.embeddings import Library, Need
 
 VERSION = "2"
 """Changes when the protocol changes in a way that can change a figure."""
@@ -110,7 +110,7 @@ class ProbePlan:
     def needs(self, task: Assignment) -> list[Need]:
         """Ask for every distinct sequence of all splits."""
         # It brings torch, which planning a run or finding it done must not wait for.
-        from tape_bench.engine.library import Need
+        from tape_bench.embedding.embeddings import Need
 
         read = dict.fromkeys(s for split in task.examples.values() for s in split.sequences)
         return [Need(tuple(read), self.pool, task.window)]

@@ -12,10 +12,10 @@ import numpy as np
 from tape_bench import registry
 from tape_bench.cards import Kind, TaskCard
 from tape_bench.errors import UsageError, unknown_name
-from tape_bench.report.gather import Filed
+from tape_bench.report.leaderboard.table import Leaderboard, Row
 from tape_bench.report.plots.style import Plot
-from tape_bench.report.table import Leaderboard, Row
 from tape_bench.results import store
+from tape_bench.results.collect import Filed
 from tape_bench.results.record import RunRecord
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tape_bench.report.leaderboard.table import Cell, Row, Section
 from tape_bench.report.plots import style
-from tape_bench.report.table import Cell, Row, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from tape_bench.atomic import replace
 from tape_bench.report.wording import plain
-from tape_bench.storage import replace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

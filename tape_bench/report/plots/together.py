@@ -11,9 +11,9 @@ import numpy as np
 
 from tape_bench import registry
 from tape_bench.cards import Kind
-from tape_bench.report.gather import Filed
 from tape_bench.report.plots import detail, slices, style
 from tape_bench.report.plots.style import Plot
+from tape_bench.results.collect import Filed
 from tape_bench.results.record import RunRecord
 from tape_bench.scoring.metrics import Metric, find
 from tape_bench.scoring.predictions import Predictions

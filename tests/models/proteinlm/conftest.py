@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tape_bench import kernels
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.proteinlm.megatron_writer import Sharding
-from tape_bench.models.random import RandomWeights
+from tape_bench.models.proteinlm.megatron.writer import Sharding
 
 CONFIG = ProteinLMConfig(
     layers=4, hidden=32, heads=8, positions=40, layernorm_eps=1e-12, gelu="tanh"

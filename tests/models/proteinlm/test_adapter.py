@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tape_bench import kernels
-from tape_bench.data.tokens import LETTERS
+from tape_bench.data.vocabulary import LETTERS
 from tape_bench.errors import ModelError, UsageError
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.embedder import Embedder, MaskedLanguageModel
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig, Reading, load
 from tape_bench.models.proteinlm import adapter as module
-from tape_bench.models.random import RandomWeights
 
 CONFIG = ProteinLMConfig(
     layers=2, hidden=16, heads=2, positions=12, layernorm_eps=1e-12, gelu="tanh"

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm.checkpoint import load_encoder, open_checkpoint, read_weights
 from tape_bench.models.proteinlm.mapping import weights
 from tape_bench.models.proteinlm.source import WeightSource
-from tape_bench.models.proteinlm.tensor_parallel import TensorParallel
-from tape_bench.models.random import RandomWeights
+from tape_bench.parallel.tensor import TensorParallel
 
 
 def memory(tensor: Tensor) -> int:

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from tape_bench.errors import CheckpointError, StorageError, UsageError
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import convert as module
 from tape_bench.models.proteinlm import open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import digest
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.proteinlm.megatron_writer import Sharding
+from tape_bench.models.proteinlm.megatron.writer import Sharding
 from tape_bench.models.proteinlm.source import Origin
-from tape_bench.models.random import RandomWeights
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tape_bench.models.proteinlm.checkpoint import build_encoder
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
-from tape_bench.models.proteinlm.parallel import by_head, gather
+from tape_bench.models.proteinlm.megatron.partition import by_head, gather
 
 
 class Goldens:

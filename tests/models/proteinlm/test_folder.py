@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tape_bench.errors import CheckpointError, UsageError
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.evidence import with_evidence
 from tape_bench.models.proteinlm import Given, load, open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import digest, read_weights
 from tape_bench.models.proteinlm.convert import convert
 from tape_bench.models.proteinlm.folder import config_from_json
-from tape_bench.models.random import RandomWeights
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
+from tape_bench.models.controls.untrained import SHAPES
 from tape_bench.models.proteinlm import ProteinLMConfig
 from tape_bench.models.proteinlm.checkpoint import build_encoder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, flatten, nest, weights
-from tape_bench.models.random import SHAPES
 
 
 def test_the_table_names_exactly_the_networks_tensors(config: ProteinLMConfig) -> None:

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from tape_bench.errors import CheckpointError, ModelError, UsageError
+from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import ProteinLMConfig, load, open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import build_encoder, read_weights
 from tape_bench.models.proteinlm.mapping import VOCABULARY
-from tape_bench.models.proteinlm.parallel import by_head, from_heads
-from tape_bench.models.random import RandomWeights
+from tape_bench.models.proteinlm.megatron.partition import by_head, from_heads
 
 State = dict[str, Tensor]
 NOTICED = 1e-5

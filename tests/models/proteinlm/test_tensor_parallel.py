@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, distributed
 
 from tape_bench.errors import ModelError, PeerLostError
+from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.proteinlm.checkpoint import (
     build_encoder,
     load_encoder,
@@ -30,8 +31,7 @@ from tape_bench.models.proteinlm.checkpoint import (
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.encoder import Encoder, RowParallelLinear
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
-from tape_bench.models.proteinlm.tensor_parallel import ALONE, TensorParallel
-from tape_bench.models.random import SHAPES, RandomWeights
+from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 LENGTHS = [9, 1, 5]
 IDS = torch.tensor([2, 17, 15, 24, 6, 30, 15, 6, 8, 2, 2, 7, 9, 6, 30])

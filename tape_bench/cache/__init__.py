@@ -1,0 +1,1 @@
+"""Representations kept on disk between runs."""

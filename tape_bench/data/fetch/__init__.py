@@ -1,0 +1,1 @@
+"""Data sets from the places that offer them to this disk."""

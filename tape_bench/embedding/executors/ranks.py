@@ -1,0 +1,45 @@
+"""One of the processes that torchrun, Slurm or `LocalProcesses` has started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import reduce
+
+from tape_bench.embedding.executors.executor import Computed, Executor, Job, Serial
+from tape_bench.embedding.fill import Progress, compute
+from tape_bench.models.embedder import Embedder
+from tape_bench.parallel.processes import World
+
+
+class Ranks:
+    """All of these processes, seen from one of them; an `Executor`."""
+
+    def __init__(self, model: Embedder, world: World) -> None:
+        """Take this process's place among them."""
+        self.parts = world.data_size
+        self.leads = world.rank == 0
+        self._model = model
+        self._world = world
+
+    def run(self, job: Job, progress: Progress | None = None) -> Computed:
+        """Compute this process's share, and nothing of the others'."""
+        # What the cache lacks may look different to two processes; partners must do the same.
+        mine = self._world.agree(job.shares[self._world.data_rank])
+        return compute(
+            self._model,
+            mine,
+            job.cache,
+            job.tokens_per_batch,
+            progress,
+            writes=self._world.writes,
+        )
+
+    def meet(self, computed: Computed) -> tuple[Executor, Computed] | None:
+        """Wait for all; the first goes on alone, and knows what all computed."""
+        told = self._world.collect(json.dumps(asdict(computed)))
+        if told is None:
+            return None
+        # The processes of a group do the same sequences.
+        parts = [Computed(**json.loads(part)) for part in told[:: self._world.tensor]]
+        return Serial(self._model), reduce(Computed.beside, parts)

@@ -1,0 +1,71 @@
+"""Computing what the cache lacks: batch after batch through the model, each kept at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tape_bench.cache.vectors import Cache, entry_key
+from tape_bench.embedding.executors.executor import Computed
+from tape_bench.embedding.forward import Forward, Found, Reading
+from tape_bench.models.embedder import Embedder, Pool, Representation
+
+Wanted = Mapping[Reading, frozenset[Pool]]
+"""What is to be computed: how each sequence is read, and in which ways it is pooled."""
+
+Progress = Callable[[int, int], None]
+"""Called with residues done and residues in all."""
+
+
+def compute(
+    model: Embedder,
+    wanted: Wanted,
+    cache: Cache,
+    tokens_per_batch: int | None = None,
+    progress: Progress | None = None,
+    *,
+    writes: bool = True,
+) -> Computed:
+    """Represent sequences and keep them, writing one batch while the next is computed.
+
+    Args:
+        model: any Embedder.
+        wanted: what to compute.
+        cache: where to keep it. A run that is killed has lost at most the batches not yet
+            written, and forms the same batches again when it goes on.
+        tokens_per_batch: tokens computed at once; what the model finds good if None.
+        progress: called after every batch.
+        writes: False for a tensor-parallel rank whose partner writes.
+
+    Raises:
+        ModelError: see `Forward`.
+        StorageError: the disk is full or cannot be written.
+    """
+    started = time.perf_counter()
+    forward = Forward(model, tokens_per_batch)
+    done, total = 0, sum(len(reading.sequence) for reading in wanted)
+    with cache.writer() as writer:
+        for batch in forward.batches(wanted):
+            pools = sorted({pool for reading in batch for pool in wanted[reading]})
+            found = forward(batch, pools)
+            if writes:
+                writer.put(*_entries(batch, found, wanted))
+            done += sum(len(reading.sequence) for reading in batch)
+            if progress is not None:
+                progress(done, total)
+    return Computed(done, time.perf_counter() - started, forward.launched.recomputed)
+
+
+def _entries(
+    batch: Sequence[Reading], found: Found, wanted: Wanted
+) -> tuple[list[bytes], list[Representation]]:
+    """Return the keys of what was wanted of a batch, and their vectors `[rows, hidden]`."""
+    keys, vectors = [], []
+    for pool, representations in found.items():
+        for reading, representation in zip(batch, representations, strict=True):
+            if pool in wanted[reading]:
+                keys.append(entry_key(reading.sequence, pool, reading.window))
+                vectors.append(np.atleast_2d(representation))
+    return keys, vectors

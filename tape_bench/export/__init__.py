@@ -1,0 +1,1 @@
+"""Representations of a user's own proteins, written to a file."""

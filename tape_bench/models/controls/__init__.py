@@ -1,0 +1,1 @@
+"""Models that have learned nothing: what a score is worth beside them."""

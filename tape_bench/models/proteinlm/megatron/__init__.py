@@ -1,0 +1,1 @@
+"""Checkpoints as Megatron-LM writes them, in pieces."""

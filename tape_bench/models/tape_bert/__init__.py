@@ -1,0 +1,1 @@
+"""TAPE's own transformer."""

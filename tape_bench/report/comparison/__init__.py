@@ -1,0 +1,1 @@
+"""Two models, or two runs of one, set against each other."""

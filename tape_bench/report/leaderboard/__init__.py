@@ -1,0 +1,1 @@
+"""Records and published figures in one table."""

@@ -1,0 +1,300 @@
+"""The story of a run, top to bottom: plan, examples, represent, fit, score, record.
+
+`evaluate` is the whole program in one call; each function below it is the next step in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tape_bench import memo, paths, protocols
+from tape_bench.atomic import replace
+from tape_bench.cache.precision import stored_as
+from tape_bench.cards import TaskCard
+from tape_bench.data import locate
+from tape_bench.data.opening import SAMPLE
+from tape_bench.embedding.executors.session import Session, assemble
+from tape_bench.errors import (
+    DataError,
+    ModelError,
+    PeerLostError,
+    StorageError,
+    TapeBenchError,
+    TasksFailedError,
+)
+from tape_bench.models.embedder import Embedder, Identity
+from tape_bench.models.evidence import agree
+from tape_bench.progress import Watch
+from tape_bench.protocols.interface import check_model
+from tape_bench.results import provenance, store
+from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
+from tape_bench.run.plan import RunPlan, Settings, cards_of, plan, tasks_for
+
+if TYPE_CHECKING:
+    from tape_bench.embedding.embeddings import Library, Need
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one task ended: with a record, or with an error that left the other tasks alone."""
+
+    task: str
+    record: RunRecord | None = None
+    path: Path | None = None
+    error: TapeBenchError | None = None
+    reused: bool = False
+    """True where a complete record was there already."""
+
+
+def evaluate(
+    model: str | Embedder,
+    tasks: str | TaskCard | Sequence[str | TaskCard] = (),
+    *,
+    rerun: bool = False,
+    watch: Watch | None = None,
+    model_options: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> list[RunRecord]:
+    """Score a model on tasks and return the run records, one a task.
+
+    Args:
+        model: a spec such as `onehot`, or any object with `identity` and `embed`.
+        tasks: names, card files or cards; every task the model can serve if empty.
+        rerun: compute again, representations included, even where a complete record exists.
+        watch: hears of progress.
+        model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
+        settings: fields of `tape_bench.run.plan.Settings`: `data`, `protocol`, `splits`, `seeds`,
+            `limit`, `length_policy`, `longest`, `out`, `devices`, …; and the protocol's own
+            options, such as the probe's `head`.
+
+    Raises:
+        UsageError: an unknown task or setting, a value that makes no sense, or a model that cannot
+            do what the protocol requires.
+        DataError: there are no data of any of these tasks.
+        TasksFailedError: some tasks failed; the others were run and recorded before it is raised.
+    """
+    asked = Settings.of(settings)
+    cards = cards_of(tasks)
+    session = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
+    outcomes = list(run_tasks(session, cards, asked, rerun=rerun, watch=watch))
+    if failed := faults(outcomes):
+        complete = sum(outcome.error is None for outcome in outcomes)
+        raise TasksFailedError(
+            "\n".join(f"{names} failed: {error}" for names, error in failed),
+            fix=f"the other tasks ({complete}) are complete and recorded",
+        ) from failed[0][1]
+    return [outcome.record for outcome in outcomes if outcome.record]
+
+
+def run_tasks(
+    session: Session,
+    tasks: Sequence[str | TaskCard],
+    settings: Settings,
+    *,
+    rerun: bool = False,
+    watch: Watch | None = None,
+) -> Iterator[Outcome]:
+    """Run tasks: represent what all of them read, then fit and score one after the other.
+
+    A task that fails does not stop the others.
+
+    Raises:
+        UsageError: an unknown task, or a model that cannot do what the protocol requires; found
+            out before any work, and so are the next two.
+        DataError: there are no data of any of these tasks.
+        StorageError: the results folder cannot be written.
+        PeerLostError: one of several processes has died.
+    """
+    watch = watch or Watch()
+    identity = session.identity
+    check_protocol(session, settings)
+    cards = cards_of(tasks or tasks_for(identity, settings))
+    absent = _without_data(cards, settings)
+    store.check_writable(settings.out)
+    decided = [
+        Outcome(card.name, error=absent[card.name])
+        if card.name in absent
+        else _decide(card, identity, settings, rerun)
+        for card in cards
+    ]
+    waiting = [planned for planned in decided if isinstance(planned, RunPlan)]
+    if not waiting:
+        yield from (outcome for outcome in decided if isinstance(outcome, Outcome))
+        return
+    # It brings torch; a run that is complete already starts without it.
+    from tape_bench.embedding.embeddings import open_library
+
+    with open_library(
+        session,
+        stored_as(identity, settings.cache_dtype),
+        tokens_per_batch=settings.tokens_per_batch,
+        limit=settings.cache_limit,
+        anew=rerun,
+    ) as library:
+        watch.begin(identity.name)
+        _represent_all(waiting, library, watch)
+        rest = library.meet()
+        # Of several processes one goes on.
+        if rest is not None:
+            for number, one in enumerate(decided, 1):
+                if isinstance(one, Outcome):
+                    yield one
+                else:
+                    watch.begin(one.card.name, number, len(decided))
+                    yield _run(one, rest, rerun, watch)
+
+
+def check_protocol(session: Session, settings: Settings) -> None:
+    """Refuse a model that cannot do what the protocol requires.
+
+    Raises:
+        UsageError: names the model, and what it lacks.
+    """
+    protocol = protocols.load_protocol(settings.protocol, settings.options)
+    check_model(settings.protocol, protocol, session.model, session.identity)
+
+
+def faults(outcomes: Sequence[Outcome]) -> list[tuple[str, TapeBenchError]]:
+    """Return what went wrong, an error that several tasks share once: `a, b` and the error."""
+    shared: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.error:
+            shared.setdefault(str(outcome.error), []).append(outcome)
+    return [
+        (", ".join(one.task for one in alike), alike[0].error)
+        for alike in shared.values()
+        if alike[0].error
+    ]
+
+
+def _without_data(cards: Sequence[TaskCard], settings: Settings) -> dict[str, DataError]:
+    if str(settings.data) == SAMPLE:
+        return {}
+    place = paths.data() if settings.data is None else paths.expand(settings.data)
+    return locate.without_data(cards, place)
+
+
+def _decide(
+    card: TaskCard, identity: Identity, settings: Settings, rerun: bool
+) -> RunPlan | Outcome:
+    """Plan one task; where there is nothing to do, or nothing can be done, say so."""
+    try:
+        planned = plan(card, identity, settings)
+        if not rerun and (record := complete_record(planned)):
+            return Outcome(card.name, record, planned.path, reused=True)
+    except TapeBenchError as error:
+        return Outcome(card.name, error=error)
+    return planned
+
+
+def _represent_all(waiting: Sequence[RunPlan], library: Library, watch: Watch) -> None:
+    """Compute what the tasks read, a sequence that several of them read once."""
+    needs: list[Need] = []
+    # A task with faulty data, or one the model cannot take, fails when it is its turn.
+    for planned in waiting:
+        with contextlib.suppress(TapeBenchError):
+            needs += planned.steps.needs(planned.assignment(planned.examples()))
+    with contextlib.suppress(ModelError):
+        library.fill(
+            needs, lambda done, total: watch.progress("represent", done, total, "residues")
+        )
+
+
+def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outcome:
+    """Run one task and write its record, whole or failed."""
+    path, name = planned.path, planned.card.name
+    try:
+        if rerun:
+            shutil.rmtree(store.work_path(path), ignore_errors=True)
+        store.write(path, planned.record())
+        return Outcome(name, store.write(path, run(planned, library, watch)), path)
+    except TapeBenchError as error:
+        with contextlib.suppress(StorageError):
+            store.write(path, planned.record(status="failed", error=str(error)))
+        if isinstance(error, PeerLostError):
+            raise
+        return Outcome(name, error=error)
+
+
+def complete_record(planned: RunPlan) -> RunRecord | None:
+    """Return the record of a plan, if it is complete and all that it stands for still is so.
+
+    That is: nobody and nothing has changed the record or its predictions since they were written,
+    and a user's model still answers as it did then.
+
+    Raises:
+        RecordError: a newer release wrote the record.
+    """
+    path, rests_on = planned.path, planned.identity.rests_on
+    if not path.is_file():
+        return None
+    record = store.read_whole(path)
+    if record is None:
+        warnings.warn(
+            f"the record is not what was written, and is made again\n  where: {path}", stacklevel=3
+        )
+        return None
+    if record.status != "complete" or record.run_key != planned.run_key:
+        return None
+    then = record.model.rests_on
+    if rests_on is not None and not (then and agree(then.probes, rests_on.probes)):
+        return None
+    kept = store.predictions_path(path)
+    whole = record.predictions is not None and record.predictions.digest == memo.attempt(
+        lambda: store.file_digest(kept)
+    )
+    return record if whole else None
+
+
+def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
+    """Do what the plan says: examples, then the protocol, then figures."""
+    # These bring torch; a run that is complete already starts without it.
+    from tape_bench.data.leakage import overlap
+    from tape_bench.results.predictions import write_predictions
+    from tape_bench.run.scores import metric_records
+
+    account = provenance.collect([provenance.processor()])
+    begun = time.perf_counter()
+    examples = planned.examples()
+    read = time.perf_counter()
+    found = planned.steps.run(planned.assignment(examples), library, watch)
+    for (_, split), by_seed in found.predictions.items():
+        assert set(by_seed) == set(planned.seeds), "every seed, and no other"
+        for predictions in by_seed.values():
+            assert set(predictions.ids) == set(examples[split].ids), "every example, and no other"
+    scoring = time.perf_counter()
+    metrics = metric_records(planned, found.predictions, found.absent, watch)
+    path = planned.path
+    kept = store.predictions_path(path)
+    replace(kept, lambda temporary: write_predictions(temporary, found.predictions))
+    seconds = {
+        "read": read - begun,
+        **found.seconds,
+        "score": time.perf_counter() - scoring,
+    }
+    draft = planned.record(examples)
+    record = planned.record(
+        examples,
+        status="complete",
+        protocol=draft.protocol.model_copy(update={"selected": found.selected}),
+        metrics=metrics,
+        leakage=overlap(planned.data) if planned.trains else {},
+        resources=ResourcesRecord(
+            seconds=seconds,
+            residues=found.residues,
+            residues_per_second=library.rate,
+            recomputed_in_float32=library.computed.recomputed,
+            peak_memory_bytes=provenance.peak_memory(),
+        ),
+        provenance=account.model_copy(update={"finished": provenance.now()}),
+        predictions=PredictionsRecord(file=kept.name, digest=store.file_digest(kept)),
+    )
+    shutil.rmtree(store.work_path(path), ignore_errors=True)
+    return record

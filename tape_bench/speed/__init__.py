@@ -1,0 +1,1 @@
+"""How fast a model runs here, beside what the machine can do."""
