@@ -10,7 +10,7 @@ of the proteins, after a whole round that does not count.
 packed         `tape_bench`, as `tape-bench run` and `bench` use it
 padded         proteins in random order, 16 a batch, padded to the longest: separate query, key and
                value maps, torch's scaled-dot-product attention with a boolean mask
-padded sorted  the same, proteins sorted by length, up to 16,384 tokens a batch
+padded-sorted  the same, proteins sorted by length, up to 16,384 tokens a batch
 transformers   `EsmModel` of the same shape with torch's attention, sorted as above (on a GPU)
 TAPE-like      in float32 whatever is asked for, attention written out, and -10000 added to the
                scores of padding; 16 proteins of like length a batch, as its bucket sampler does
@@ -27,7 +27,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -37,6 +37,7 @@ import torch
 from benchmarks import ways
 from benchmarks.networks import CONFIGS, network
 from benchmarks.ways import Way
+from tape_bench import kernels as fused
 from tape_bench.embedding.in_memory import represent
 from tape_bench.kernels import dispatch
 from tape_bench.models.placement import dtype_named
@@ -63,12 +64,14 @@ def racers(model: ProteinLM, peers: Sequence[str]) -> Iterator[Way]:
     ours = way("packed", ways.packed(model), dtype_named(shape.dtype))
     ours.dtype = dtype
     yield ours
-    if "padded" in peers or "padded sorted" in peers:
+    if gpu and "sums-apart" in peers:
+        yield way("packed, sums apart", _sums_apart(ways.packed(model)))
+    if "padded" in peers or "padded-sorted" in peers:
         plain = ways.plain(model, dtype, written_out=False)
         if "padded" in peers:
             yield way("padded", ways.padded(model, plain, ways.as_they_come), part=4)
-        if "padded sorted" in peers:
-            yield way("padded sorted", ways.padded(model, plain, ways.by_tokens))
+        if "padded-sorted" in peers:
+            yield way("padded-sorted", ways.padded(model, plain, ways.by_tokens))
     if "transformers" in peers:
         esm = ways.transformers_esm(model, dtype)
         yield way("transformers", ways.padded(model, esm, ways.by_tokens))
@@ -76,6 +79,20 @@ def racers(model: ProteinLM, peers: Sequence[str]) -> Iterator[Way]:
         tape = ways.plain(model, torch.float32, written_out=True)
         embed = ways.padded(model, tape, ways.of_like_length)
         yield way("TAPE-like", embed, torch.float32, part=16)
+
+
+def _sums_apart(embed: ways.Embed) -> ways.Embed:
+    """Embed with block and residual stream added by the layer norm, not by the product."""
+
+    def apart(proteins: Sequence[str], between: Callable[[], None]) -> np.ndarray:
+        within = fused.sums_on_gpu
+        fused.sums_on_gpu = lambda stream, weight: False
+        try:
+            return embed(proteins, between)
+        finally:
+            fused.sums_on_gpu = within
+
+    return apart
 
 
 def compare(model: ProteinLM, count: int, peers: Sequence[str]) -> Iterator[str]:
@@ -121,6 +138,15 @@ def alone(model: ProteinLM, count: int) -> Iterator[str]:
     short, long = (
         rate(model, workload.proteins([length] * (residues // length))) for length in (45, 256)
     )
+    if model.device.type == "cuda":
+        lasting = sustained(model)
+        mixed_rate = rate(model, mixed)
+        useful = useful_flops(model.describe(), map(len, mixed)) * mixed_rate / residues
+        yield (
+            f"- {name}: products for three seconds in a row: {lasting / 1e9:,.0f} GFLOP/s, the "
+            f"card being limited by its power; packed alone {mixed_rate:,.0f} residues/s, "
+            f"{useful / lasting:.1%} of that"
+        )
     yield (
         f"- {name}: {short:,.0f} residues/s at length 45, {long:,.0f} at length 256: "
         f"{short / long:.2f} of it"
@@ -136,6 +162,22 @@ def alone(model: ProteinLM, count: int) -> Iterator[str]:
         )
     if model.dtype != torch.float32:
         yield f"- {name} against float32, per residue: {errors(model, mixed[: 2 * ways.BATCH])}"
+
+
+def sustained(model: ProteinLM) -> float:
+    """Return the operations a second of a perceptron's product, repeated for seconds."""
+    hidden = model.config.hidden
+    x = torch.randn(model.tokens_per_launch(), hidden, device=model.device).to(model.dtype)
+    weight = torch.randn(4 * hidden, hidden, device=model.device).to(model.dtype)
+    work = 2 * x.numel() * 4 * hidden
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    repeats = int(2e15 // work)
+    start.record()
+    for _ in range(repeats):
+        torch.nn.functional.linear(x, weight)
+    end.record()
+    end.synchronize()
+    return work * repeats / start.elapsed_time(end) * 1000
 
 
 def rate(model: ProteinLM, proteins: Sequence[str]) -> float:
@@ -183,7 +225,7 @@ def machine(device: torch.device) -> str:
     return f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-PEERS = ("padded", "padded sorted", "transformers", "TAPE-like")
+PEERS = ("padded", "padded-sorted", "transformers", "TAPE-like")
 
 
 @click.command()
@@ -202,7 +244,7 @@ PEERS = ("padded", "padded sorted", "transformers", "TAPE-like")
     "--peer",
     "peers",
     multiple=True,
-    type=click.Choice([*PEERS, "none"]),
+    type=click.Choice([*PEERS, "sums-apart", "none"]),
     help="Default: all; on a CPU all but transformers, and TAPE-like in float32 alone.",
 )
 def main(

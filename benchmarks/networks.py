@@ -87,6 +87,10 @@ class Measured(ProteinLM):
         )
 
 
+# Not a user's: what it computes is not looked at twice.
+Measured.__module__ = ProteinLM.__module__
+
+
 def network(
     config: ProteinLMConfig,
     dtype: torch.dtype,

@@ -29,8 +29,12 @@ def test_a_benchmark_of_the_gpu_is_rehearsed(name: str) -> None:
     assert "| " in said or name == "profile"
 
 
+def test_the_host_alone() -> None:
+    assert "| tiny | 45 | mean |" in run("benchmarks.host", "--rehearse")
+
+
 def test_the_engine_beside_its_peers() -> None:
-    peers = ["padded", "padded sorted", "transformers", "TAPE-like"]
+    peers = ["padded", "padded-sorted", "transformers", "TAPE-like"]
     chosen = [part for peer in peers for part in ("--peer", peer)]
     said = run("benchmarks.engine", "--shape", "tiny", "--proteins", "24", *chosen)
     for way in ["packed", *peers]:

@@ -15,13 +15,15 @@ from pathlib import Path
 import click
 
 ENGINE = "benchmarks.engine --device cuda --dtype float16"
+BEST = "--peer sums-apart --peer padded-sorted"
+ALL = f"--peer padded --peer transformers --peer TAPE-like {BEST}"
 STEPS: dict[str, tuple[str, int]] = {
-    "smoke": ("benchmarks.gpu.smoke", 150),
-    "kernels": ("benchmarks.gpu.kernels", 150),
-    "engine-3b": (f"{ENGINE} --shape 3b", 150),
-    "engine-650m": (f"{ENGINE} --shape 650m --proteins 16384 --peer none", 60),
-    "engine-200m": (f"{ENGINE} --shape 200m --proteins 40960 --peer none", 60),
-    "profile": ("benchmarks.gpu.profile", 90),
+    "smoke": ("benchmarks.gpu.smoke", 180),
+    "kernels": ("benchmarks.gpu.kernels", 60),
+    "engine-3b": (f"{ENGINE} --shape 3b {ALL}", 150),
+    "engine-650m": (f"{ENGINE} --shape 650m --proteins 16384 {BEST}", 75),
+    "engine-200m": (f"{ENGINE} --shape 200m --proteins 40960 {BEST}", 75),
+    "profile": ("benchmarks.gpu.profile", 60),
     "launches": ("benchmarks.gpu.launches", 60),
     "cache": ("benchmarks.gpu.cache", 90),
     "tensor-parallel": ("benchmarks.gpu.tensor_parallel", 60),

@@ -44,6 +44,12 @@ SEGMENT_BYTES = 1 << 30
 
 _SEAL = 0x7A9EBE2C
 
+_TOO_LARGE = 65_520
+"""What float16 rounds to infinity."""
+
+_FEW_ROWS = 8
+"""Rows of an array up to which it is small."""
+
 
 class SegmentWriter:
     """Appends vectors to segments of its own."""
@@ -71,7 +77,7 @@ class SegmentWriter:
         """
         if not keys:
             return
-        encoded = [encode(array, self.stored) for array in vectors]
+        encoded = encode_many(vectors, self.stored)
         try:
             file, index = self._open()
             records = np.zeros(len(keys), INDEX)
@@ -187,19 +193,38 @@ def is_being_written(index: Path) -> bool:
         return False
 
 
-def encode(vectors: NDArray[np.float32], stored: Stored) -> tuple[Stored, bytes]:
+def encode_many(
+    vectors: Sequence[NDArray[np.float32]], stored: Stored
+) -> list[tuple[Stored, memoryview]]:
+    """Take many arrays down to a precision; see `encode`."""
+    rows = [len(array) for array in vectors]
+    if sum(rows) > _FEW_ROWS * len(rows):
+        return [encode(array, stored) for array in vectors]
+    # Many small arrays are one large one: what numpy takes to begin is then taken once.
+    kind, content = encode(np.concatenate(vectors), stored)
+    if kind != stored:
+        return [encode(array, stored) for array in vectors]
+    ends = np.cumsum(rows) * (len(content) // sum(rows))
+    starts = [0, *ends[:-1].tolist()]
+    return [(kind, content[start:end]) for start, end in zip(starts, ends.tolist(), strict=True)]
+
+
+def encode(vectors: NDArray[np.float32], stored: Stored) -> tuple[Stored, memoryview]:
     """Take vectors down to a precision; those too large for float16 stay float32."""
     vectors = np.ascontiguousarray(vectors, "<f4")
-    if stored == "float16":
-        with np.errstate(over="ignore"):
-            narrow = vectors.astype("<f2")
-        return ("float16", narrow.tobytes()) if np.isfinite(narrow).all() else _whole(vectors)
+    if stored == "float32" or not vectors.size:
+        return stored, _bytes_of(vectors)
+    # numpy narrows one number after the other, torch eight at a time; and what never meets half
+    # precision need not load it.
+    import torch
+
+    wide = torch.from_numpy(vectors)
     if stored == "bfloat16":
-        bits = vectors.view("<u4")
-        # Rounds to the nearest, ties to even; the low half of a float32 is cut off.
-        rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        return "bfloat16", (rounded >> np.uint32(16)).astype("<u2").tobytes()
-    return _whole(vectors)
+        return "bfloat16", _bytes_of(wide.bfloat16().view(torch.int16).numpy())
+    low, high = wide.aminmax()
+    if float(low) > -_TOO_LARGE and float(high) < _TOO_LARGE:
+        return "float16", _bytes_of(wide.half().numpy())
+    return "float32", _bytes_of(vectors)
 
 
 def decode(content: NDArray[np.uint8], stored: Stored) -> NDArray[np.float32]:
@@ -223,8 +248,10 @@ def as_kept(vectors: NDArray[np.float32], stored: Stored) -> NDArray[np.float32]
     return decode(np.frombuffer(bytearray(content), np.uint8), kind).reshape(vectors.shape)
 
 
-def _whole(vectors: NDArray[np.float32]) -> tuple[Stored, bytes]:
-    return "float32", vectors.tobytes()
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    """View an array's bytes, without a copy."""
+    flat: memoryview = array.reshape(-1).view(np.uint8).data
+    return flat
 
 
 def _seals(records: NDArray[Any]) -> NDArray[np.uint32]:

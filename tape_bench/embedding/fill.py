@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from tape_bench.cache.vectors import Cache, entry_key
 from tape_bench.embedding.executors.executor import Computed
 from tape_bench.embedding.forward import Forward, Found, Reading
@@ -46,10 +44,12 @@ def compute(
     started = time.perf_counter()
     forward = Forward(model, tokens_per_batch)
     done, total = 0, sum(len(reading.sequence) for reading in wanted)
+
+    def pools_of(batch: Sequence[Reading]) -> Sequence[Pool]:
+        return sorted({pool for reading in batch for pool in wanted[reading]})
+
     with cache.writer() as writer:
-        for batch in forward.batches(wanted):
-            pools = sorted({pool for reading in batch for pool in wanted[reading]})
-            found = forward(batch, pools)
+        for batch, found in forward.each(forward.batches(wanted), pools_of):
             if writes:
                 writer.put(*_entries(batch, found, wanted))
             done += sum(len(reading.sequence) for reading in batch)
@@ -67,5 +67,6 @@ def _entries(
         for reading, representation in zip(batch, representations, strict=True):
             if pool in wanted[reading]:
                 keys.append(entry_key(reading.sequence, pool, reading.window))
-                vectors.append(np.atleast_2d(representation))
+                rows = representation if pool == "residues" else representation[None]
+                vectors.append(rows)
     return keys, vectors

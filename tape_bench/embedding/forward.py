@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +15,22 @@ import torch
 
 from tape_bench.embedding.windows import stitch, windows
 from tape_bench.errors import ModelError
-from tape_bench.models.embedder import Embedder, PackedEmbedder, Pool, Representation
+from tape_bench.models.embedder import (
+    Batch,
+    Embedder,
+    Packed,
+    PackedEmbedder,
+    Pool,
+    QueuedEmbedder,
+    Representation,
+)
 from tape_bench.models.packing import pack
 from tape_bench.models.user_code import is_users, users_code
 
 PADDED_TOKENS = 8192
 """Residues, padding counted, that a model which pads is given at once."""
 
-Found = dict[Pool, list[Representation]]
+Found = dict[Pool, Batch]
 """By pooling, the representations of a batch."""
 
 
@@ -56,6 +67,8 @@ class Forward:
         """Counted for a `PackedEmbedder` only."""
         self._fits = sys.maxsize
         self._packed = model if isinstance(model, PackedEmbedder) else None
+        self._queued = model if isinstance(model, QueuedEmbedder) else None
+        self._is_users = is_users(model)
         self._given = tokens_per_batch
 
     def batches(self, readings: Iterable[Reading]) -> Iterator[list[Reading]]:
@@ -82,10 +95,61 @@ class Forward:
             ModelError: the memory does not even hold one sequence, or representations of the
                 wrong number, shape or type, or with values that are not finite.
         """
+        return self._begin(batch, pools)()
+
+    def each(
+        self,
+        batches: Iterable[list[Reading]],
+        pools_of: Callable[[Sequence[Reading]], Sequence[Pool]],
+    ) -> Iterator[tuple[list[Reading], Found]]:
+        """Represent batch after batch; the next is begun before the last one's vectors are here.
+
+        Args:
+            batches: as `batches` shares them out.
+            pools_of: how the sequences of a batch are pooled.
+
+        Raises:
+            ModelError: see `__call__`.
+        """
+        ahead = self._queued.launches_ahead if self._queued else 0
+        begun: deque[tuple[list[Reading], Callable[[], Found]]] = deque()
+        for batch in batches:
+            begun.append((batch, self._begin(batch, pools_of(batch))))
+            if len(begun) > ahead:
+                first, finish = begun.popleft()
+                yield first, finish()
+        for first, finish in begun:
+            yield first, finish()
+
+    def _begin(self, batch: Sequence[Reading], pools: Sequence[Pool]) -> Callable[[], Found]:
+        """Have a batch computed, and return what waits for it."""
         if batch[0].window:
             assert len(batch) == 1
-            return {pool: [self._in_windows(batch[0], pool)] for pool in pools}
-        return self._whole([reading.sequence for reading in batch], pools)
+            return lambda: {pool: [self._in_windows(batch[0], pool)] for pool in pools}
+        sequences = [reading.sequence for reading in batch]
+        by_itself = partial(self._whole, sequences, pools)
+        if self._queued is None or sum(map(len, sequences)) > self._fits:
+            return by_itself
+        try:
+            with self._models_code():
+                collect = self._queued.queue_packed(sequences, pools)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            # When its turn comes, it has the memory to itself.
+            return by_itself
+
+        def finish() -> Found:
+            try:
+                with self._models_code():
+                    packed = collect()
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                return by_itself()
+            return self._taken(sequences, packed, pools)
+
+        return finish
 
     def _whole(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Found:
         residues = sum(map(len, sequences))
@@ -111,25 +175,36 @@ class Forward:
         first, second = (
             self._whole(half, pools) for half in (sequences[:middle], sequences[middle:])
         )
-        return {pool: first[pool] + second[pool] for pool in pools}
+        return {pool: [*first[pool], *second[pool]] for pool in pools}
 
     def _launch(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Found:
-        with users_code(
-            f"the model {self.model.identity.name}: embed()",
-            unless=lambda error: _out_of_memory(error) or not is_users(self.model),
-        ):
+        with self._models_code():
             if self._packed is not None:
                 packed = self._packed.embed_packed(sequences, pools)
-                found = {pool: packed.representations[pool] for pool in pools}
-            else:
-                found = {pool: self.model.embed(list(sequences), pool) for pool in pools}
+                return self._taken(sequences, packed, pools)
+            found: Found = {pool: self.model.embed(list(sequences), pool) for pool in pools}
         for pool, representations in found.items():
             self._check(sequences, representations, pool)
-        if self._packed is not None:
-            self.launched.launches += 1
-            self.launched.tokens += packed.tokens
-            self.launched.recomputed += packed.recomputed
         return found
+
+    def _taken(self, sequences: Sequence[str], packed: Packed, pools: Sequence[Pool]) -> Found:
+        """Count a launch, and take its representations."""
+        with self._models_code():
+            found = {pool: packed.representations[pool] for pool in pools}
+        # Queued models of ours have looked at every number already, where it was computed.
+        if self._queued is None or self._is_users:
+            for pool, representations in found.items():
+                self._check(sequences, representations, pool)
+        self.launched.launches += 1
+        self.launched.tokens += packed.tokens
+        self.launched.recomputed += packed.recomputed
+        return found
+
+    def _models_code(self) -> AbstractContextManager[None]:
+        return users_code(
+            f"the model {self.model.identity.name}: embed()",
+            unless=lambda error: _out_of_memory(error) or not self._is_users,
+        )
 
     def _in_windows(self, reading: Reading, pool: Pool) -> Representation:
         sequence, width = reading
@@ -141,7 +216,7 @@ class Forward:
         residues = stitch(cuts, read)
         return residues if pool == "residues" else residues.mean(axis=0)
 
-    def _check(self, sequences: Sequence[str], found: Sequence[Representation], pool: Pool) -> None:
+    def _check(self, sequences: Sequence[str], found: Batch, pool: Pool) -> None:
         name, hidden = self.model.identity.name, self.model.identity.hidden_size
         if not hasattr(found, "__len__"):
             raise _broken(name, f"a {type(found).__name__} instead of a list")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tape_bench.embedding.fill import Progress
 from tape_bench.embedding.forward import Forward, Launched, check_lengths, readings_of
 from tape_bench.errors import StorageError
+from tape_bench.models import embedder
 from tape_bench.models.embedder import Embedder, Pool, Representation
 
 MEMORY_LIMIT = 1 << 30
@@ -69,9 +70,13 @@ class Representations(Mapping[str, Representation]):
         self._flat = np.empty((0, self.hidden), np.float32)
         self._index = {}
 
-    def store(self, sequence: str, representation: Representation) -> None:
-        """Keep one representation."""
-        self._rows(sequence)[...] = representation
+    def store(self, sequences: Sequence[str], found: embedder.Batch) -> None:
+        """Keep representations of these sequences."""
+        if self.pool != "residues":
+            self._flat[[self._index[sequence] for sequence in sequences]] = found
+            return
+        for sequence, representation in zip(sequences, found, strict=True):
+            self._rows(sequence)[...] = representation
 
     def _rows(self, sequence: str) -> Representation:
         row = self._index[sequence]
@@ -110,10 +115,10 @@ def represent(
     kept = Representations(list(readings), model.identity.hidden_size, pool)
     kept.launched = forward.launched
     done, total = 0, sum(map(len, readings))
-    for batch in forward.batches(readings.values()):
-        for reading, representation in zip(batch, forward(batch, [pool])[pool], strict=True):
-            kept.store(reading.sequence, representation)
-            done += len(reading.sequence)
+    for batch, found in forward.each(forward.batches(readings.values()), lambda batch: [pool]):
+        sequences = [reading.sequence for reading in batch]
+        kept.store(sequences, found[pool])
+        done += sum(map(len, sequences))
         if progress is not None:
             progress(done, total)
     return kept

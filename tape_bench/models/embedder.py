@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -15,6 +15,9 @@ from tape_bench.models.evidence import Evidence
 
 Pool = Literal["residues", "mean", "first"]
 Representation = NDArray[np.float32]
+
+Batch = list[Representation] | NDArray[np.float32]
+"""One a sequence; those that are of one shape may be the rows of one array."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Embedder(Protocol):
 class Packed:
     """What one launch came to."""
 
-    representations: dict[Pool, list[Representation]]
+    representations: dict[Pool, Batch]
     """By pooling, one a sequence, in the order given."""
     tokens: int
     """Tokens that went through the network, special ones and padding included."""
@@ -119,6 +122,21 @@ class PackedEmbedder(Embedder, Protocol):
 
     def embed_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Packed:
         """Represent sequences in one launch, pooled in each of these ways; see `embed`."""
+
+
+@runtime_checkable
+class QueuedEmbedder(PackedEmbedder, Protocol):
+    """A packed model that begins a launch and goes on, as on a GPU, which computes by itself."""
+
+    @property
+    def launches_ahead(self) -> int:
+        """Launches worth beginning before the first one's vectors are asked for; 0 on a CPU."""
+
+    def queue_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Callable[[], Packed]:
+        """Begin a launch, and return what waits for it; see `embed_packed`.
+
+        The arrays may be views into those of the whole launch.
+        """
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ def tokens_that_fit(device: torch.device, wanted: int, bytes_per_token: int) -> 
     """Return how many of the tokens wanted at once fit half of the memory that is free."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        # What torch keeps for later is free for us.
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     else:
         free = psutil.virtual_memory().available
     return max(1, min(wanted, free // 2 // bytes_per_token))

@@ -70,7 +70,13 @@ def test_this_torch_takes_the_ten_arguments():
     ("head", "longest", "dtype", "taken"),
     [
         (64, 127, torch.float16, "ours"),
-        (64, 128, torch.float16, "flash"),
+        (64, 500, torch.float16, "ours"),
+        (32, 500, torch.float16, "ours"),
+        (80, 127, torch.float16, "ours"),
+        (80, 128, torch.float16, "flash"),
+        (128, 128, torch.float16, "flash"),
+        (24, 45, torch.float16, "flash"),
+        (40, 45, torch.float16, "flash"),
         (80, 500, torch.bfloat16, "flash"),
         (20, 500, torch.bfloat16, "ours"),
         (8, 500, torch.float16, "reference"),
@@ -86,3 +92,15 @@ def test_head_size_length_and_precision_decide(monkeypatch, head, longest, dtype
         q = torch.empty(500, 2, head, dtype=dtype, device="cuda")
         offsets = torch.empty(2, dtype=torch.int32, device="cuda")
         assert attention.varlen_attention(q, q, q, offsets, longest) == taken
+
+
+def test_a_second_part_with_empty_columns_is_not_ours_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(dispatch, "choice", lambda device: (True, ""))
+    monkeypatch.setattr(attention, "flash_attention", lambda device: None)
+    monkeypatch.setattr(attention, "_fused", lambda *_: "ours")
+    monkeypatch.setattr(attention, "reference", lambda *_: "reference")
+    with FakeTensorMode():
+        offsets = torch.empty(2, dtype=torch.int32, device="cuda")
+        for head, taken in ((40, "reference"), (64, "ours"), (80, "ours")):
+            q = torch.empty(50, 2, head, dtype=torch.float16, device="cuda")
+            assert attention.varlen_attention(q, q, q, offsets, 50) == taken

@@ -89,9 +89,9 @@ def test_padding_counts(model, monkeypatch) -> None:
     monkeypatch.setattr(module, "MatmulRate", Ceiling)
 
     def wasteful(sequences, pools):
-        return Packed({"mean": [np.zeros(32, np.float32) for _ in sequences]}, tokens=30)
+        return lambda: Packed({"mean": [np.zeros(32, np.float32) for _ in sequences]}, tokens=30)
 
-    monkeypatch.setattr(model, "embed_packed", wasteful)
+    monkeypatch.setattr(model, "queue_packed", wasteful)
     speed = measure(model, ["MKV", "ACDEF"])
     assert speed.padding == pytest.approx(1 - 10 / 30)
 

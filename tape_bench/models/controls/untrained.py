@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tape_bench import paths
 from tape_bench.errors import CheckpointError, ModelError, unknown_name
+from tape_bench.models.placement import choose_device
 from tape_bench.models.proteinlm.adapter import ProteinLM
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.folder import config_from_json
@@ -58,7 +59,8 @@ def load(
     Args:
         argument: `proteinlm-200m`, or the path of a JSON file that says the shape; see `EXAMPLE`.
         seed: another seed is another untrained model.
-        dtype: precision to compute in; see `proteinlm.load`, and so for the rest.
+        dtype: precision to compute in; None for float32 on a CPU, and on a GPU for float16, which
+            the pre-trained twin's weights are in. See `proteinlm.load`, and so for the rest.
         device: `cpu`, `cuda` or `cuda:N`.
         reading: `megatron` or `fork`.
         special_tokens: `cls` or `cls_sep`.
@@ -76,6 +78,8 @@ def load(
         name = f"{config.layers}x{config.hidden}"
     else:
         raise unknown_name("untrained architecture", argument or "", [*SHAPES, "CONFIG.json"])
+    if dtype is None and choose_device(device).type == "cuda":
+        dtype = "float16"
     return ProteinLM(
         lambda: RandomWeights(config, seed),
         Reading(reading, special_tokens, layer),

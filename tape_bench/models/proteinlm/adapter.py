@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tape_bench.data.vocabulary import MEGATRON_IUPAC, Vocabulary
 from tape_bench.errors import DataError, ModelError
 from tape_bench.models.as_loaded import state_of
 from tape_bench.models.embedder import (
+    Batch,
     Identity,
     Network,
     Packed,
@@ -27,9 +28,9 @@ from tape_bench.models.embedder import (
     Representation,
     check_request,
 )
+from tape_bench.models.packed import Layout, fetch, finite_sequences, finite_tokens
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
-from tape_bench.models.proteinlm.attend import offsets_of
 from tape_bench.models.proteinlm.checkpoint import (
     load_encoder,
     open_checkpoint,
@@ -42,10 +43,19 @@ from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
 from tape_bench.models.proteinlm.source import WeightSource
 from tape_bench.parallel.tensor import ALONE, TensorParallel
 
-What = Literal["vectors", "logits"]
-
-_TOKENS_PER_LAUNCH = {"cpu": 2_000, "cuda": 16_384}
+_TOKENS_ON_CPU = 2_000
 """More tokens in one go make nothing faster, and cost memory."""
+
+_TOKENS_ON_GPU = 16_384
+"""Tokens that keep a GPU busy for a tenth of a second in a network of 3B."""
+
+_LARGE = 2_000_000_000
+"""Weights in the layers of a network that so many tokens are right for; smaller ones take more."""
+
+_MOST = 6
+"""How many times as many at most."""
+
+_FINITE = "finite"
 
 
 def load(
@@ -100,17 +110,6 @@ def load(
         device=device,
         tensor_parallel=tensor_parallel,
     )
-
-
-class _Rows(NamedTuple):
-    """What one launch came to, sequences end to end."""
-
-    values: Tensor
-    """`[tokens, width]`, special tokens too."""
-    lengths: list[int]
-    """Tokens of each sequence."""
-    recomputed: int
-    """Sequences computed again in float32."""
 
 
 class ProteinLM:
@@ -241,41 +240,61 @@ class ProteinLM:
 
     def tokens_per_launch(self) -> int:
         """Return the tokens worth computing at once, fewer where the memory is small."""
-        # The probe asks what is free beside the weights.
+        # What is free is asked for beside the weights, and is asked often: it must not change.
+        wanted = _TOKENS_ON_CPU
+        if self.device.type == "cuda":
+            assert self.encoder is not None
+            weights_of_layers = 12 * self.config.layers * self.config.hidden**2
+            wanted = _TOKENS_ON_GPU * min(max(_LARGE // weights_of_layers, 1), _MOST)
         width = kernels.arithmetic(self.dtype, self.device).itemsize
         # In a layer, float32 stream and norms, and activations of which the widened ones are most.
         per_token = self.config.hidden * (3 * 4 + 12 * width)
-        fit = tokens_that_fit(self.device, _TOKENS_PER_LAUNCH[self.device.type], per_token)
+        fit = tokens_that_fit(self.device, wanted, per_token)
         # Processes that compute one network must form the same batches.
         return self._tensor_parallel.least(fit)
 
     def embed(self, sequences: Sequence[str], pool: Pool = "residues") -> list[Representation]:
         """Represent sequences; see `Embedder.embed`. `first` is the vector of `[CLS]`."""
         check_request(sequences, pool)
-        self._check_lengths([len(sequence) for sequence in sequences])
+        self._check_lengths(np.array([len(sequence) for sequence in sequences], np.int64))
         lengths = [len(sequence) + self.special_tokens for sequence in sequences]
         found: dict[int, Representation] = {}
         for batch in pack(lengths, self.tokens_per_launch()):
             launched = self.embed_packed([sequences[index] for index in batch], [pool])
-            found.update(zip(batch, launched.representations[pool], strict=True))
+            # Copies: a view would keep the whole launch in memory.
+            rows = (one.copy() for one in launched.representations[pool])
+            found.update(zip(batch, rows, strict=True))
         return [found[index] for index in range(len(sequences))]
 
-    @torch.no_grad()
     def embed_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Packed:
         """Represent sequences in one launch; see `PackedEmbedder`."""
+        return self.queue_packed(sequences, pools)()
+
+    @property
+    def launches_ahead(self) -> int:
+        """One on a GPU: the host prepares the next batch while the GPU computes this one."""
+        return int(self.device.type == "cuda")
+
+    @torch.no_grad()
+    def queue_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Callable[[], Packed]:
+        """Begin a launch, and return what waits for it; see `QueuedEmbedder`."""
         try:
             ids, offsets = self.vocabulary.encode_many(sequences)
         except DataError as error:
             raise ModelError(error.what, where=error.where, fix=error.fix) from error
-        tokens = self._with_special_tokens(
-            [ids[start:stop] for start, stop in itertools.pairwise(offsets)]
-        )
-        rows = self._launch(tokens, "vectors")
-        return Packed(
-            {pool: self._pooled(rows.values, rows.lengths, pool) for pool in pools},
-            tokens=sum(rows.lengths),
-            recomputed=rows.recomputed,
-        )
+        layout = self._laid_out(ids, np.diff(offsets))
+        waiting = self._computed(layout, pools)
+
+        def collect() -> Packed:
+            found = waiting()
+            fine = finite_sequences(found.pop(_FINITE), layout.lengths)
+            by_pool = {pool: self._apart(found[pool], layout, pool) for pool in pools}
+            again = np.flatnonzero(~fine).tolist()
+            if again:
+                self._compute_again([sequences[index] for index in again], again, by_pool)
+            return Packed(by_pool, tokens=int(layout.lengths.sum()), recomputed=len(again))
+
+        return collect
 
     @torch.no_grad()
     def token_logits(self, token_ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
@@ -286,11 +305,12 @@ class ProteinLM:
                 where=self._spec,
                 fix="use the pre-trained checkpoint",
             )
-        tokens = self._with_special_tokens(token_ids)
+        lengths = np.array([len(ids) for ids in token_ids], np.int64)
         found: dict[int, NDArray[np.float32]] = {}
-        for batch in pack([len(ids) for ids in tokens], self.tokens_per_launch()):
-            rows = self._launch([tokens[index] for index in batch], "logits")
-            found.update(zip(batch, self._at_residues(rows.values, rows.lengths), strict=True))
+        for batch in pack((lengths + self.special_tokens).tolist(), self.tokens_per_launch()):
+            ids = np.concatenate([token_ids[index] for index in batch])
+            logits = self._logits(self._laid_out(ids, lengths[batch]))
+            found.update(zip(batch, logits, strict=True))
         return [found[index] for index in range(len(token_ids))]
 
     @property
@@ -302,84 +322,109 @@ class ProteinLM:
         """Special tokens after the residues; before them stands `[CLS]` alone."""
         return 1 if self.reading.tokens == "cls_sep" else 0
 
-    def _pooled(self, vectors: Tensor, lengths: list[int], pool: Pool) -> list[Representation]:
-        if pool == "residues":
-            return self._at_residues(vectors, lengths)
-        offsets = offsets_of(lengths, vectors.device)
-        if pool == "first":
-            return list(_to_numpy(vectors[offsets[:-1]]))
-        return list(_to_numpy(kernels.segment_mean(vectors, offsets, 1, self._trailing)))
+    def _laid_out(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> Layout:
+        self._check_lengths(lengths)
+        before, after = (self.vocabulary.cls,), (self.vocabulary.sep,) * self._trailing
+        return Layout.of(ids, lengths, self.device, before=before, after=after)
 
-    def _at_residues(self, rows: Tensor, lengths: list[int]) -> list[NDArray[np.float32]]:
-        bounds = list(itertools.accumulate(lengths))[:-1]
-        parts = np.split(_to_numpy(rows), bounds)
-        # Copies: a view would keep the whole batch in memory.
-        return [part[1 : len(part) - self._trailing].copy() for part in parts]
+    def _computed(
+        self, layout: Layout, pools: Sequence[Pool]
+    ) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Have representations computed and copied to the host; return what waits for them."""
+        with self._told_of_memory(layout):
+            rows = self.encoder.forward_laid_out(layout, self.reading.layer)
+            values: dict[str, Tensor] = {_FINITE: finite_tokens(rows)}
+            for pool in pools:
+                if pool == "residues":
+                    values[pool] = rows
+                elif pool == "first":
+                    values[pool] = rows[layout.offsets[:-1]]
+                else:
+                    values[pool] = kernels.segment_mean(rows, layout.offsets, 1, self._trailing)
+            return fetch(values)
 
-    def _launch(self, tokens: Sequence[Tensor], what: What) -> _Rows:
-        """Return the rows of sequences end to end, special tokens too."""
-        lengths = [len(ids) for ids in tokens]
-        return self._finite_rows(torch.cat(list(tokens)).to(self.device), lengths, what)
+    @torch.no_grad()
+    def _compute_again(
+        self,
+        sequences: Sequence[str],
+        places: Sequence[int],
+        by_pool: Mapping[Pool, Batch],
+    ) -> None:
+        """Compute sequences that overflowed in float32, and put their vectors in place."""
+        if self.dtype not in (torch.float16, torch.bfloat16):
+            raise self._not_finite("vectors")
+        ids, offsets = self.vocabulary.encode_many(sequences)
+        layout = self._laid_out(ids, np.diff(offsets))
+        with self._in_float32():
+            found = self._computed(layout, list(by_pool))()
+        if not found[_FINITE].all():
+            raise self._not_finite("vectors")
+        for pool, representations in by_pool.items():
+            apart = self._apart(found[pool], layout, pool)
+            for place, representation in zip(places, apart, strict=True):
+                representations[place] = representation
 
-    def _with_special_tokens(self, residues: Sequence[NDArray[np.int64]]) -> list[Tensor]:
-        self._check_lengths([len(ids) for ids in residues])
-        before, after = [self.vocabulary.cls], [self.vocabulary.sep] * self._trailing
-        return [
-            torch.from_numpy(np.concatenate([before, ids, after]).astype(int)) for ids in residues
-        ]
+    def _logits(self, layout: Layout) -> list[NDArray[np.float32]]:
+        with self._told_of_memory(layout):
+            rows = self.encoder.token_logits_laid_out(layout)
+            if not finite_tokens(rows).all() and self.dtype in (torch.float16, torch.bfloat16):
+                with self._in_float32():
+                    rows = self.encoder.token_logits_laid_out(layout)
+        if not finite_tokens(rows).all():
+            raise self._not_finite("logits")
+        whole = fetch({"logits": rows})()["logits"]
+        return [part.copy() for part in self._apart(whole, layout, "residues")]
 
-    def _check_lengths(self, lengths: Sequence[int]) -> None:
-        for index, length in enumerate(lengths):
-            if not 0 < length <= self._longest:
-                what = f"has {length} residues" if length else "is empty"
-                raise ModelError(
-                    f"the sequence {what}; this model reads 1 to {self._longest}",
-                    where=f"sequence {index + 1}",
-                    fix="leave it out, or let the length policy shorten it or cut it into windows",
-                )
+    def _apart(self, values: NDArray[np.float32], layout: Layout, pool: Pool) -> Batch:
+        """Cut what lies end to end into one array a sequence; residues lose special tokens."""
+        if pool != "residues":
+            return values
+        ends = np.cumsum(layout.lengths)
+        starts = (ends - layout.lengths + 1).tolist()
+        stops = (ends - self._trailing).tolist()
+        return [values[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
-    def _finite_rows(self, ids: Tensor, lengths: list[int], what: What) -> _Rows:
-        again = 0
+    @contextmanager
+    def _in_float32(self) -> Iterator[None]:
+        """Compute in float32: half-precision weights survive the journey there and back."""
+        self.encoder.float()
         try:
-            rows = self._rows(ids, lengths, what)
+            yield
+        finally:
+            self.encoder.to(self.dtype)
+
+    @contextmanager
+    def _told_of_memory(self, layout: Layout) -> Iterator[None]:
+        try:
+            yield
         except torch.OutOfMemoryError:
             if self._tensor_parallel.size == 1:
                 raise
             # Nobody can try again with less: the partners are in the middle of this batch.
+            tokens = int(layout.lengths.sum())
             raise ModelError(
-                f"the memory of tensor-parallel processes does not hold {len(ids)} tokens",
+                f"the memory of tensor-parallel processes does not hold {tokens} tokens",
                 where=str(self.device),
-                fix=f"use more of them, or --tokens-per-batch {max(len(ids) // 2, 1)}",
+                fix=f"use more of them, or --tokens-per-batch {max(tokens // 2, 1)}",
             ) from None
-        if not _finite(rows) and self.dtype in (torch.float16, torch.bfloat16):
-            # Half-precision weights survive the journey to float32 and back unchanged.
-            self.encoder.float()
-            try:
-                rows = self._rows(ids, lengths, what)
-            finally:
-                self.encoder.to(self.dtype)
-            again = len(lengths)
-        if not _finite(rows):
+
+    def _not_finite(self, what: str) -> ModelError:
+        return ModelError(
+            f"the {what} are not finite even in float32",
+            where=self._spec,
+            fix="the weights are damaged; get the checkpoint again",
+        )
+
+    def _check_lengths(self, lengths: NDArray[np.int64]) -> None:
+        wrong = np.flatnonzero((lengths < 1) | (lengths > self._longest))
+        if wrong.size:
+            length = int(lengths[wrong[0]])
+            what = f"has {length} residues" if length else "is empty"
             raise ModelError(
-                f"the {what} are not finite even in float32",
-                where=self._spec,
-                fix="the weights are damaged; get the checkpoint again",
+                f"the sequence {what}; this model reads 1 to {self._longest}",
+                where=f"sequence {wrong[0] + 1}",
+                fix="leave it out, or let the length policy shorten it or cut it into windows",
             )
-        return _Rows(rows, lengths, again)
-
-    def _rows(self, ids: Tensor, lengths: list[int], what: What) -> Tensor:
-        if what == "logits":
-            return self.encoder.token_logits_packed(ids, lengths)
-        return self.encoder.forward_packed(ids, lengths, self.reading.layer)
-
-
-def _finite(rows: Tensor) -> bool:
-    # One pass where looking at each number takes four: what is not finite makes the sum so, too.
-    return bool(torch.isfinite(rows.sum()))
-
-
-def _to_numpy(rows: Tensor) -> NDArray[np.float32]:
-    return rows.to("cpu", torch.float32).numpy()
 
 
 def _short_name(path: Path) -> str:

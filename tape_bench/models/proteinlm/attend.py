@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,16 +30,10 @@ def attend_padded(mask: Tensor | None) -> Attend:
     return attend
 
 
-def attend_packed(lengths: Sequence[int], device: torch.device) -> Attend:
-    """Attend within each of the sequences that lie end to end in `[tokens]`."""
-    offsets, longest = offsets_of(lengths, device), max(lengths)
+def attend_packed(offsets: Tensor, longest: int) -> Attend:
+    """Attend within each of the sequences that lie end to end in `[tokens]`; see `Layout`."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return kernels.varlen_attention(query, key, value, offsets, longest)
 
     return attend
-
-
-def offsets_of(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """Tell where each sequence begins, and at last where all end, `[sequences + 1]`, int32."""
-    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=device)

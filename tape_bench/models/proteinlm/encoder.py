@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tape_bench import kernels
+from tape_bench.models.packed import Layout
 from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
 from tape_bench.models.proteinlm.config import Gelu
 from tape_bench.parallel.tensor import ALONE, TensorParallel
@@ -91,8 +93,11 @@ class Encoder(nn.Module):
         Returns:
             `[tokens of all sequences, hidden]` in float32.
         """
-        attend = attend_packed(lengths, ids.device)
-        return self._output(self._stream(ids, _positions(ids, lengths), attend, depth), depth)
+        return self.forward_laid_out(_lay_out(ids, lengths), depth)
+
+    def forward_laid_out(self, layout: Layout, depth: int | None = None) -> Tensor:
+        """Represent sequences laid end to end; see `forward_packed`."""
+        return self._output(self._packed_stream(layout, depth), depth)
 
     def token_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Score every vocabulary entry at every token: `[batch, tokens, vocabulary]`, float32."""
@@ -100,8 +105,15 @@ class Encoder(nn.Module):
 
     def token_logits_packed(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
         """Score every vocabulary entry at every packed token: `[tokens, vocabulary]`, float32."""
-        attend = attend_packed(lengths, ids.device)
-        return self._logits(self._stream(ids, _positions(ids, lengths), attend))
+        return self.token_logits_laid_out(_lay_out(ids, lengths))
+
+    def token_logits_laid_out(self, layout: Layout) -> Tensor:
+        """Score every vocabulary entry at every packed token; see `token_logits_packed`."""
+        return self._logits(self._packed_stream(layout))
+
+    def _packed_stream(self, layout: Layout, depth: int | None = None) -> Tensor:
+        attend = attend_packed(layout.offsets, layout.longest)
+        return self._stream(layout.ids, layout.positions, attend, depth)
 
     def _stream(
         self, ids: Tensor, positions: Tensor, attend: Attend, depth: int | None = None
@@ -320,11 +332,12 @@ class AddLayerNorm(nn.Module):
         return (normed if self.residual_after_norm else stream), None, normed
 
 
-def _positions(ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-    if lengths is None:
-        return torch.arange(ids.shape[-1], device=ids.device).expand_as(ids)
-    # One copy to the device, not one launch for each sequence.
-    return torch.cat([torch.arange(length) for length in lengths]).to(ids.device)
+def _positions(ids: Tensor) -> Tensor:
+    return torch.arange(ids.shape[-1], device=ids.device).expand_as(ids)
+
+
+def _lay_out(ids: Tensor, lengths: Sequence[int]) -> Layout:
+    return Layout.of(ids.cpu().numpy(), np.asarray(lengths, np.int64), ids.device)
 
 
 def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -20,6 +20,7 @@ from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.embedder import Embedder, MaskedLanguageModel
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig, Reading, load
 from tape_bench.models.proteinlm import adapter as module
+from tape_bench.speed import workload
 
 CONFIG = ProteinLMConfig(
     layers=2, hidden=16, heads=2, positions=12, layernorm_eps=1e-12, gelu="tanh"
@@ -45,7 +46,7 @@ SEQUENCES = st.lists(st.text(LETTERS, min_size=1, max_size=11), min_size=1, max_
 @given(sequences=SEQUENCES, budget=st.integers(1, 40))
 def test_any_batching_gives_what_each_gives_alone(sequences: list[str], budget: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(module._TOKENS_PER_LAUNCH, "cpu", budget)
+        patch.setattr(module, "_TOKENS_ON_CPU", budget)
         together = MODEL.embed(sequences)
         for sequence, found in zip(sequences, together, strict=True):
             (alone,) = MODEL.embed([sequence])
@@ -297,3 +298,29 @@ def test_a_gpu_in_float16_is_close_to_a_cpu_in_float32() -> None:
     fast = make(dtype="float16", device="cuda")
     for one, other in zip(fast.embed(["MKVLAG", "G"]), MODEL.embed(["MKVLAG", "G"]), strict=True):
         assert np.abs(one - other).mean() < 0.005
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("heads", [40, 32])
+@pytest.mark.parametrize(("name", "most"), [("float16", 3e-3), ("bfloat16", 2e-2)])
+def test_a_wide_network_on_a_gpu_over_many_lengths(heads: int, name: str, most: float) -> None:
+    """Heads of 64 and of 80, lengths on either side of every threshold, beside float32."""
+    config = ProteinLMConfig(
+        layers=2, hidden=2560, heads=heads, positions=1100, layernorm_eps=1e-12, gelu="tanh"
+    )
+    about = {"spec": "x", "name": "x", "pretraining": (), "device": "cuda"}
+
+    def make(dtype: str) -> ProteinLM:
+        return ProteinLM(lambda: RandomWeights(config, 0), Reading(), dtype=dtype, **about)  # type: ignore[arg-type]
+
+    lengths = [1, 2, 15, 16, 17, 45, 45, 45, 63, 64, 65, 126, 127, 128, 129, 237, 400, 1000]
+    proteins = workload.proteins(lengths)
+    exact, low = make("float32"), make(name)
+    for pool in ("residues", "mean", "first"):
+        for one, other in zip(low.embed(proteins, pool), exact.embed(proteins, pool), strict=True):
+            assert np.linalg.norm(one - other) < most * np.linalg.norm(other)
+    alone = [low.embed([protein], "mean")[0] for protein in proteins]
+    for one, other in zip(alone, low.embed(proteins, "mean"), strict=True):
+        # Products are computed in other pieces for another number of tokens: no bits, but nearly.
+        assert np.linalg.norm(one - other) < most * np.linalg.norm(other)
