@@ -17,10 +17,10 @@ import numpy as np
 
 from tape_bench.cache.precision import KINDS, Stored
 from tape_bench.cache.vectors import Cache
-from tape_bench.embedding.embeddings import Library, Need
+from tape_bench.embedding.embeddings import Embeddings, Request
 from tape_bench.embedding.executors.session import Session
 from tape_bench.models import load_model
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 from tape_bench.speed.cache_rates import cache_rates
 from tape_bench.speed.machine import copy_rate
 
@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument("--proteins", type=int, default=160)
     asked = parser.parse_args()
     model = load_model("random:proteinlm-200m")
-    proteins = workload.proteins(workload.lengths(asked.proteins))
+    proteins = synthetic.proteins(synthetic.lengths(asked.proteins))
     needs = [
-        Need(tuple(proteins[::4]), "residues"),
-        Need(tuple(p for index, p in enumerate(proteins) if index % 4), "mean"),
+        Request(tuple(proteins[::4]), "residues"),
+        Request(tuple(p for index, p in enumerate(proteins) if index % 4), "mean"),
     ]
     model.embed(proteins[:1])  # the weights are read
     with tempfile.TemporaryDirectory() as root:
@@ -46,7 +46,7 @@ def main() -> None:
     print(f"| second | {second:.4f} | {first / second:,.0f} times faster |\n")
     print("| kept in | write | read | read beside copying in memory |")
     print("| --- | ---: | ---: | ---: |")
-    lengths = workload.lengths(500)
+    lengths = synthetic.lengths(500)
     for stored in KINDS:
         with tempfile.TemporaryDirectory() as root:
             rates = cache_rates(Path(root), model.identity.hidden_size, stored, lengths)
@@ -55,15 +55,15 @@ def main() -> None:
         print(f"| {stored} | {write / 1e9:.2f} GB/s | {read / 1e9:.2f} GB/s | {share:.0%} |")
 
 
-def seconds(model: object, needs: list[Need], stored: Stored, root: str) -> float:
+def seconds(model: object, needs: list[Request], stored: Stored, root: str) -> float:
     """Return what a run's library takes to be filled, opened and read to the end."""
     started = time.perf_counter()
-    library = Library(Session.of(model), Cache.of(model, stored, Path(root)))
-    library.fill(needs)
+    embeddings = Embeddings(Session.of(model), Cache.of(model, stored, Path(root)))
+    embeddings.fill(needs)
     for need in needs:
-        with library.open(need) as shelf:
-            for sequence in shelf:
-                np.add.reduce(shelf[sequence], axis=None)
+        with embeddings.open(need) as cached:
+            for sequence in cached:
+                np.add.reduce(cached[sequence], axis=None)
     return time.perf_counter() - started
 
 

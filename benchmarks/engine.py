@@ -43,7 +43,7 @@ from tape_bench.kernels import dispatch
 from tape_bench.models.placement import dtype_named
 from tape_bench.models.proteinlm import ProteinLM
 from tape_bench.results import provenance
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 from tape_bench.speed.flops import useful_flops
 from tape_bench.speed.measure import matmul_rate
 
@@ -98,7 +98,7 @@ def _sums_apart(embed: ways.Embed) -> ways.Embed:
 def compare(model: ProteinLM, count: int, peers: Sequence[str]) -> Iterator[str]:
     """Race the ways, and yield lines of the table."""
     gpu = model.device.type == "cuda"
-    proteins = workload.proteins(workload.lengths(count))
+    proteins = synthetic.proteins(synthetic.lengths(count))
     rounds = [proteins[part::ROUNDS] for part in range(ROUNDS)]
     chosen = list(racers(model, peers))
     check_same([one for one in chosen if one.name != "transformers"], proteins, model.dtype)
@@ -132,11 +132,11 @@ def check_same(chosen: Sequence[Way], proteins: Sequence[str], dtype: torch.dtyp
 
 def alone(model: ProteinLM, count: int) -> Iterator[str]:
     """Yield what is to be said of the engine by itself."""
-    mixed = workload.proteins(workload.lengths(count))
+    mixed = synthetic.proteins(synthetic.lengths(count))
     name = name_of(model.dtype)
     residues = sum(map(len, mixed))
     short, long = (
-        rate(model, workload.proteins([length] * (residues // length))) for length in (45, 256)
+        rate(model, synthetic.proteins([length] * (residues // length))) for length in (45, 256)
     )
     if model.device.type == "cuda":
         lasting = sustained(model)

@@ -6,7 +6,7 @@ Every pair is two runs on the same simulated proteins, with errors that are part
 of two models are. A head that is solved gives one set of predictions; one that is trained gives
 another with every seed, better or worse by luck, about as much as trained heads on stability.
 Without a true difference an alarm is false; with one, the share of alarms is the power. The gate
-runs at its defaults: tolerance 0, 95 % for all figures of a check together.
+runs at its defaults: tolerance 0, 95 % for all scores of a check together.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Rates:
     calls: float
     """Share of comparisons that call one of the two better."""
     drop: float
-    """Mean drop of a figure."""
+    """Mean drop of a score."""
 
 
 def rates(
     kind: str,
     loss: float,
     n: int,
-    figures: int = 1,
+    scores: int = 1,
     seeds: int | None = None,
     pairs: int = 200,
     draws: int = 1000,
@@ -65,7 +65,7 @@ def rates(
             their errors) or `token_class` (accuracy over residues).
         loss: how much more noise the new model has, as a share of the old one's.
         n: proteins in the test set, or clusters.
-        figures: figures in one check, each with its own proteins.
+        scores: scores in one check, each with its own proteins.
         seeds: seeds of each run; None for heads that are solved.
         pairs: checks simulated.
         draws: bootstrap draws, and permutations.
@@ -73,11 +73,11 @@ def rates(
     """
     ended, calls, drops = [], 0, []
     for pair in range(pairs):
-        random = np.random.default_rng([pair, n, figures, seeds or 0])
+        random = np.random.default_rng([pair, n, scores, seeds or 0])
         believed = None if careless else seeds
         changes = [
-            _change(_sides(kind, loss, n, seeds, random), believed, figures, draws)
-            for _ in range(figures)
+            _change(_sides(kind, loss, n, seeds, random), believed, scores, draws)
+            for _ in range(scores)
         ]
         drops += [-(change.difference or 0.0) for change in changes]
         outcomes = {judge(change, 0.0, paired=True)[0] for change in changes}
@@ -93,11 +93,11 @@ def rates(
     return Rates(alarms, untold, calls / pairs, float(np.mean(drops)))
 
 
-def _change(sides: tuple[Side, Side], seeds: int | None, figures: int, draws: int) -> Change:
+def _change(sides: tuple[Side, Side], seeds: int | None, scores: int, draws: int) -> Change:
     before, after = sides
     name = "accuracy.pooled" if before[0].kind == "token_class" else "spearman"
     by_seed = [
-        {seed: find(name, one.kind).sample(one).value() or 0.0 for seed, one in enumerate(side)}
+        {seed: find(name, one.kind).statistic(one).value() or 0.0 for seed, one in enumerate(side)}
         for side in sides
     ]
     means = [float(np.mean(list(side.values()))) for side in by_seed]
@@ -107,7 +107,7 @@ def _change(sides: tuple[Side, Side], seeds: int | None, figures: int, draws: in
         by_seed_a=told[0], by_seed_b=told[1],
     )  # fmt: skip
     kept = {("x", "test"): before}, {("x", "test"): after}
-    level = level_of_each(0.95, figures)
+    level = level_of_each(0.95, scores)
     return measured(change, kept, before[0].kind, level, draws, test=True)
 
 
@@ -189,7 +189,7 @@ def main() -> None:
         "pairs of which it calls one better. Without a true loss, both are false alarms. The last"
     )
     print("row is what proteins alone would make of heads that were trained with one seed.\n")
-    print("| metric | proteins or clusters | heads | figures | true loss | `check`: 1 | `check`: 4 "
+    print("| metric | proteins or clusters | heads | scores | true loss | `check`: 1 | `check`: 4 "
           "| `compare` | |")  # fmt: skip
     print("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |")
     settings = [
@@ -203,20 +203,20 @@ def main() -> None:
     ]
     settings += [("sequence_value", 1000, 1, None, loss, False) for loss in (0.0, 0.05, 0.1)]
     settings += [("sequence_value", 3000, 1, 1, 0.0, careless) for careless in (False, True)]
-    for kind, n, figures, seeds, loss, careless in settings:
-        row(kind, n, figures, seeds, loss, careless, pairs)
+    for kind, n, scores, seeds, loss, careless in settings:
+        row(kind, n, scores, seeds, loss, careless, pairs)
 
 
 def row(
-    kind: str, n: int, figures: int, seeds: int | None, loss: float, careless: bool, pairs: int
+    kind: str, n: int, scores: int, seeds: int | None, loss: float, careless: bool, pairs: int
 ) -> None:
     """Simulate and print one row of the table."""
-    found = rates(kind, loss, n, figures, seeds, pairs, careless=careless)
+    found = rates(kind, loss, n, scores, seeds, pairs, careless=careless)
     heads = "solved" if seeds is None else f"trained, {seeds} seed{'s' * (seeds > 1)}"
     heads += ", taken for solved" * careless
     lost, what = (f"{found.drop:.3f}", "power") if loss else ("none", "false alarms")
     print(
-        f"| {METRICS[kind]} | {n} | {heads} | {figures} | {lost} | {found.alarms:.1%} "
+        f"| {METRICS[kind]} | {n} | {heads} | {scores} | {lost} | {found.alarms:.1%} "
         f"| {found.untold:.1%} | {found.calls:.1%} | {what} |",
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""How far the headline figure of each default head moves between seeds, threads and processors.
+"""How far the headline score of each default head moves between seeds, threads and processors.
 
     python benchmarks/heads_stability.py DATA > benchmarks/heads_stability.md
 
@@ -57,7 +57,7 @@ def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
 def figures(
     task: str, model: str, head: str, seeds: str, data: str, setting: dict[str, str]
 ) -> list[tuple[float, float]]:
-    """Figures by seed, and the processor seconds each took."""
+    """Scores by seed, and the processor seconds each took."""
     command = [sys.executable, __file__, "--measure", task, model, head, seeds, data]
     env = os.environ | {"OMP_NUM_THREADS": "1"} | setting
     done = subprocess.run(command, capture_output=True, text=True, env=env)

@@ -37,40 +37,40 @@ from tape_bench import registry
 from tape_bench.cache.vectors import Cache, entry_key
 from tape_bench.data.columns import Columns, offsets_of
 from tape_bench.data.examples import Split, load_task
-from tape_bench.embedding.embeddings import Need, Shelf
+from tape_bench.embedding.embeddings import CachedEmbeddings, Request
 from tape_bench.heads.catalogue import HEADS
 from tape_bench.heads.learning import learner
 from tape_bench.heads.pair_logistic import evenly_spaced
 from tape_bench.models.embedder import Pool
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
-LETTERS = {letter: number for number, letter in enumerate(workload.RESIDUES)}
+LETTERS = {letter: number for number, letter in enumerate(synthetic.RESIDUES)}
 
 
 class Counted(Mapping[str, NDArray[np.float32]]):
     """A shelf of the cache, and how many vectors of it have been read."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf, self.vectors_read = shelf, 0
+    def __init__(self, cached: CachedEmbeddings) -> None:
+        self.cached, self.vectors_read = cached, 0
 
     def __getitem__(self, sequence: str) -> NDArray[np.float32]:
-        found = self.shelf[sequence]
+        found = self.cached[sequence]
         self.vectors_read += found.size // found.shape[-1]
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.shelf)
+        return iter(self.cached)
 
     def __len__(self) -> int:
-        return len(self.shelf)
+        return len(self.cached)
 
 
 def chains(card, name: str, count: int, seed: int) -> Split:
     """Random chains of ProteinNet's lengths, as walks that stay in a ball of a protein's size."""
     random = np.random.default_rng(seed)
-    lengths = workload.SETS["contact"].spread(count)
+    lengths = synthetic.SETS["contact"].spread(count)
     lengths = random.permutation(lengths)
-    letters = random.choice(np.frombuffer(workload.RESIDUES.encode(), np.uint8), lengths.sum())
+    letters = random.choice(np.frombuffer(synthetic.RESIDUES.encode(), np.uint8), lengths.sum())
     parts = []
     for length in lengths.tolist():
         # A pull towards the middle makes a walk of 3.8 Angstrom steps about as dense as a fold.
@@ -163,7 +163,9 @@ class Clock:
         self.on_the_clock = time.perf_counter() - clock
 
 
-def prepare(task: str, hidden: int, data: str, folder: str) -> tuple[dict[str, Split], Need, float]:
+def prepare(
+    task: str, hidden: int, data: str, folder: str
+) -> tuple[dict[str, Split], Request, float]:
     """Return the splits, which vectors are kept, and the share of all that those are."""
     card = registry.task(task)
     splits = splits_of(task, data)
@@ -177,17 +179,17 @@ def prepare(task: str, hidden: int, data: str, folder: str) -> tuple[dict[str, S
         kept = list(dict.fromkeys([*train[evenly_spaced(train)], *rest]))
     pooled = card.pool != "residues"
     size = [sum(1 if pooled else len(s) for s in some) for some in (sequences, kept)]
-    return splits, Need(tuple(kept), card.pool), size[0] / size[1]
+    return splits, Request(tuple(kept), card.pool), size[0] / size[1]
 
 
-def read(cache: Cache, need: Need) -> None:
+def read(cache: Cache, need: Request) -> None:
     """Read every vector once, as heads do."""
-    shelf = Shelf(cache, need, None)  # type: ignore[arg-type]
+    cached = CachedEmbeddings(cache, need, None)  # type: ignore[arg-type]
     for sequence in need.sequences:
-        shelf[sequence]
+        cached[sequence]
 
 
-def bare(cache: Cache, need: Need) -> None:
+def bare(cache: Cache, need: Request) -> None:
     """Widen every vector once, unchecked."""
     for sequence in need.sequences:
         place = cache._places[entry_key(sequence, need.pool, None)]
@@ -203,7 +205,7 @@ def measure(task: str, hidden: int, data: str, folder: str) -> None:
     with Clock() as reading:
         cache.check(entry_key(sequence, need.pool, None) for sequence in need.sequences)
         read(cache, need)
-    known = Counted(Shelf(cache, need, None))  # type: ignore[arg-type]
+    known = Counted(CachedEmbeddings(cache, need, None))  # type: ignore[arg-type]
     size = share * sum(1 if card.pool != "residues" else len(s) for s in need.sequences)
     peak = Peak()
     peak.start()

@@ -23,12 +23,12 @@ from benchmarks.networks import CONFIGS, network
 from tape_bench import kernels
 from tape_bench.cache.vectors import Cache
 from tape_bench.embedding.fill import compute
-from tape_bench.embedding.forward import readings_of
+from tape_bench.embedding.forward import entries_of
 from tape_bench.embedding.in_memory import represent
 from tape_bench.models.embedder import Pool
 from tape_bench.models.packed import Layout
 from tape_bench.models.proteinlm import ProteinLM, adapter
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 TOKENS = 16_384
 CASES: tuple[tuple[str, str, Pool, int], ...] = (
@@ -74,9 +74,9 @@ def seconds(run: Callable[[], object], rounds: int) -> float:
 def measure(shape: str, of: str, pool: Pool, launches: int, rounds: int) -> str:
     """Time one case, and return its line."""
     model = instant(shape)
-    typical = workload.lengths(1000, of)
+    typical = synthetic.lengths(1000, of)
     count = launches * TOKENS * len(typical) // (sum(typical) + len(typical))
-    proteins = list(dict.fromkeys(workload.proteins(workload.lengths(count, of))))
+    proteins = list(dict.fromkeys(synthetic.proteins(synthetic.lengths(count, of))))
     in_memory = seconds(
         lambda: represent(model, proteins, pool, tokens_per_batch=TOKENS).close(), rounds
     )
@@ -90,7 +90,7 @@ def measure(shape: str, of: str, pool: Pool, launches: int, rounds: int) -> str:
 
 
 def _write(model: ProteinLM, proteins: Sequence[str], pool: Pool) -> None:
-    wanted = {one: frozenset([pool]) for one in readings_of(proteins, None).values()}
+    wanted = {one: frozenset([pool]) for one in entries_of(proteins, None).values()}
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache(Path(folder), model.identity.hidden_size, "float16")
         compute(model, wanted, cache, TOKENS)

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals hold the true figure, on simulated proteins whose truth is known.
+"""How often the 95 % intervals hold the true score, on simulated proteins whose truth is known.
 
     python benchmarks/interval_coverage.py > benchmarks/interval_coverage.md
 
@@ -37,7 +37,7 @@ class World:
     truth: float
     draw: Callable[[Random], Predictions]
     against: Callable[[Random], tuple[Predictions, Predictions]] | None = None
-    """Two systems that are equally good; the figure is then their difference, and truth 0."""
+    """Two systems that are equally good; the score is then their difference, and truth 0."""
 
 
 def worlds() -> Iterator[tuple[str, str, World]]:
@@ -97,7 +97,7 @@ def coverage(world: World, trials: int, plain: bool = True) -> Coverage:
 
 
 def _plain(metric: Metric, of: list[Predictions], seed: int) -> tuple[float, float]:
-    samples = [metric.sample(replace(one, clusters=None)) for one in of]
+    samples = [metric.statistic(replace(one, clusters=None)) for one in of]
     figures = bootstrap(samples, Clusters(np.arange(samples[0].n), samples[0].n), DRAWS, seed)
     moved = figures[:, 0] if len(of) == 1 else figures[:, 0] - figures[:, 1]
     low, high = np.nanquantile(moved, [0.025, 0.975])
@@ -224,7 +224,7 @@ def main() -> None:
     trials = 2000
     print(f"# Coverage of 95 % intervals, {trials} simulated test sets a row\n")
     print(NOTE)
-    print("| figure | proteins or clusters | coverage | ends below | plain |")
+    print("| score | proteins or clusters | coverage | ends below | plain |")
     print("| --- | --- | ---: | ---: | ---: |")
     for what, size, world in worlds():
         found = coverage(world, trials // 2 if size == "500" or "clusters" in size else trials)

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from tape_bench.cache.vectors import Cache
-from tape_bench.embedding.embeddings import Library, Need
+from tape_bench.embedding.embeddings import Embeddings, Request
 from tape_bench.embedding.executors.local import LocalProcesses
 from tape_bench.embedding.executors.session import Session
 from tape_bench.models import load_model
 from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 WAYS = {"1 process": (1, 1), "2 x 1": (2, 1), "1 x 2": (1, 2), "2 x 2": (2, 2)}
 """Groups that share the proteins, and processes of a group that share the network."""
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--proteins", type=int, default=160)
     asked = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    proteins = workload.proteins(workload.lengths(asked.proteins))
+    proteins = synthetic.proteins(synthetic.lengths(asked.proteins))
     residues = sum(map(len, proteins))
     with tempfile.TemporaryDirectory() as place:
         convert(RandomWeights(SHAPES["proteinlm-200m"], 0), Path(place) / "200m")
@@ -61,14 +61,14 @@ def run(spec: str, groups: int, tensor: int, proteins: list[str]) -> tuple[float
     """Return the seconds that filling an empty cache takes, and the vectors."""
     model = load_model(spec, device="cpu")
     processes = LocalProcesses(spec, {}, groups, tensor, ["cpu"] * (groups * tensor))
-    need = Need(tuple(proteins), "mean")
+    need = Request(tuple(proteins), "mean")
     with tempfile.TemporaryDirectory() as root:
-        library = Library(Session(model, processes), Cache.of(model, "float32", Path(root)))
+        embeddings = Embeddings(Session(model, processes), Cache.of(model, "float32", Path(root)))
         started = time.perf_counter()
-        library.fill([need])
+        embeddings.fill([need])
         seconds = time.perf_counter() - started
-        shelf = library.open(need)
-        return seconds, np.stack([shelf[protein] for protein in proteins])
+        cached = embeddings.open(need)
+        return seconds, np.stack([cached[protein] for protein in proteins])
 
 
 if __name__ == "__main__":

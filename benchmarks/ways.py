@@ -54,7 +54,7 @@ class Way:
         mine = proteins[:: self.part]
         started, before = time.perf_counter(), self.ceiling.seconds
         # Every way ends with its vectors on the host, so nothing is queued when the clock stops.
-        self.embed(mine, self.ceiling.sample if between else nothing)
+        self.embed(mine, self.ceiling.take if between else nothing)
         self.seconds += time.perf_counter() - started - (self.ceiling.seconds - before)
         self.lengths += tuple(map(len, mine))
         self.ceiling.measure()

@@ -129,7 +129,7 @@ class TaskCard(_Declared):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     version: str
-    """Changes when the card changes in a way that can change a figure."""
+    """Changes when the card changes in a way that can change a score."""
     title: str
     summary: str
     kind: Kind
@@ -217,10 +217,10 @@ class TaskCard(_Declared):
 
 
 class Measurement(_Declared):
-    """How a paper measured one task, and whether the figure may stand beside ours."""
+    """How a paper measured one task, and whether the score may stand beside ours."""
 
     metric: str
-    """Our id of the metric the figure is, or the published wording where none fits."""
+    """Our id of the metric the score is, or the published wording where none fits."""
     protocol: str
     split: str
     comparable: bool
@@ -230,15 +230,15 @@ class Measurement(_Declared):
     @model_validator(mode="after")
     def _says_why(self) -> Self:
         if not self.comparable and not self.reason:
-            raise ValueError("a figure that is not comparable needs a reason")
+            raise ValueError("a score that is not comparable needs a reason")
         return self
 
 
 class BaselineRow(_Declared):
-    """One published model: its figures by task."""
+    """One published model: its scores by task."""
 
     model: str
-    figures: dict[str, float]
+    scores: dict[str, float]
     note: str = ""
     measured: dict[str, Measurement] = {}
     """By task, where this row was measured otherwise than the table's other rows."""
@@ -252,30 +252,30 @@ class BaselineTable(_Declared):
     citation: str
     """Key of `tasks/citations.bib`."""
     source: str
-    """Where exactly the figures stand."""
+    """Where exactly the scores stand."""
     measured: dict[str, Measurement]
     rows: tuple[BaselineRow, ...]
 
     @model_validator(mode="after")
     def _every_figure_is_explained(self) -> Self:
         faults = [
-            f"{row.model}: figure for {task!r}, but [measured.{task}] is missing"
+            f"{row.model}: score for {task!r}, but [measured.{task}] is missing"
             for row in self.rows
-            for task in row.figures
+            for task in row.scores
             if task not in self.measured and task not in row.measured
         ]
         faults += [
-            f"{row.model}: [rows.measured.{task}] without a figure for {task!r}"
+            f"{row.model}: [rows.measured.{task}] without a score for {task!r}"
             for row in self.rows
             for task in row.measured
-            if task not in row.figures
+            if task not in row.scores
         ]
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
     def measurement(self, row: BaselineRow, task: str) -> Measurement:
-        """Return how a row's figure for a task was measured."""
+        """Return how a row's score for a task was measured."""
         return row.measured.get(task) or self.measured[task]
 
 

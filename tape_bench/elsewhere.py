@@ -69,7 +69,7 @@ def protocol(name: str) -> UsageError | None:
         return UsageError(
             f"there is no protocol {name!r}: only 'probe', which leaves the model as it is",
             fix="fine-tune with other software, and score the checkpoint under probe through a "
-            f"class of your own ({_PAGE}, 'A model you have fine-tuned'). The published figures "
+            f"class of your own ({_PAGE}, 'A model you have fine-tuned'). The published scores "
             "are of models fine-tuned end to end: compare them with a probe's only with care",
         )
     if re.fullmatch(r"zero-?_?shot|unsupervised|likelihoods?", name.lower()):

@@ -13,7 +13,7 @@
     ├── RecordError             a run record that is missing, cut short or of a future schema
     ├── TasksFailedError        some tasks of a run failed; the others' records are kept
     ├── PeerLostError           another process of this run is gone; its own error is the cause
-    ├── NotComparableError      two figures that must not be set side by side     exit code 3
+    ├── NotComparableError      two scores that must not be set side by side     exit code 3
     └── StorageError            a full disk, a folder that cannot be written
 
 Every error says what is wrong, where (file, record, line), and what to do about it.
@@ -96,7 +96,7 @@ class PeerLostError(TapeBenchError):
 
 
 class NotComparableError(TapeBenchError):
-    """Two figures that must not be set side by side."""
+    """Two scores that must not be set side by side."""
 
     exit_code = 3
 

@@ -105,7 +105,7 @@ def task(name: str) -> TaskCard:
 
 
 def baselines() -> list[BaselineTable]:
-    """Return every table of published figures."""
+    """Return every table of published scores."""
     return [read_baseline(path) for path in sorted(paths.cards("baselines").glob("*.toml"))]
 
 

@@ -98,13 +98,13 @@ PUBLISHED = {
 
 
 def test_the_baselines_hold_the_published_figures():
-    figures = {
+    scores = {
         (row.model, task): value
         for table in registry.baselines()
         for row in table.rows
-        for task, value in row.figures.items()
+        for task, value in row.scores.items()
     }
-    assert {key: figures[key] for key in PUBLISHED} == PUBLISHED
+    assert {key: scores[key] for key in PUBLISHED} == PUBLISHED
 
 
 def test_every_published_figure_says_how_it_was_measured():
@@ -127,7 +127,7 @@ def test_no_published_contact_figure_is_called_comparable():
         table.measurement(row, "contact")
         for table in registry.baselines()
         for row in table.rows
-        if "contact" in row.figures
+        if "contact" in row.scores
     ]
     assert measured
     assert not any(one.comparable for one in measured)
@@ -214,12 +214,12 @@ def test_all_faults_of_a_baseline_table_are_listed(write):
     comparable = false
     [[rows]]
     model = "M"
-    figures = { stability = "high" }
+    scores = { stability = "high" }
     """
     with pytest.raises(CardError) as caught:
         read_baseline(write(table))
     assert "needs a reason" in str(caught.value)
-    assert "rows.0.figures.stability" in str(caught.value)
+    assert "rows.0.scores.stability" in str(caught.value)
 
 
 def test_a_figure_nobody_explains_is_a_fault(write):
@@ -231,7 +231,7 @@ def test_a_figure_nobody_explains_is_a_fault(write):
     measured = {}
     [[rows]]
     model = "M"
-    figures = { stability = 0.5 }
+    scores = { stability = 0.5 }
     """
     with pytest.raises(CardError, match=r"measured\.stability.* is missing"):
         read_baseline(write(table))
@@ -245,7 +245,7 @@ source = "a paper"
 measured = {}
 [[rows]]
 model = "M"
-figures = { FIGURE = 0.5 }
+scores = { FIGURE = 0.5 }
 [rows.measured.contact]
 metric = "contact.x"
 protocol = "finetune"
@@ -262,5 +262,5 @@ def test_a_row_may_say_for_itself_how_it_was_measured(write):
 
 
 def test_a_measurement_without_a_figure_is_a_fault(write):
-    with pytest.raises(CardError, match=r"rows\.measured\.contact.* without a figure"):
+    with pytest.raises(CardError, match=r"rows\.measured\.contact.* without a score"):
         read_baseline(write(ROW_OF_ITS_OWN.replace("FIGURE", "stability")))

@@ -22,11 +22,11 @@ from benchmarks.networks import CONFIGS, network
 from tape_bench.cache.precision import stored_as
 from tape_bench.cache.vectors import Cache
 from tape_bench.embedding.fill import compute
-from tape_bench.embedding.forward import readings_of
+from tape_bench.embedding.forward import entries_of
 from tape_bench.embedding.in_memory import represent
 from tape_bench.models.embedder import Pool
 from tape_bench.models.proteinlm import ProteinLM
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 CASES: dict[Pool, str] = {"mean": "45", "residues": "tape"}
 
@@ -40,7 +40,7 @@ def without(model: ProteinLM, proteins: Sequence[str], pool: Pool) -> float:
 
 def within(model: ProteinLM, proteins: Sequence[str], pool: Pool, root: str) -> float:
     """Return the seconds of embedding into a new cache."""
-    wanted = {one: frozenset([pool]) for one in readings_of(proteins, None).values()}
+    wanted = {one: frozenset([pool]) for one in entries_of(proteins, None).values()}
     with tempfile.TemporaryDirectory(dir=root) as folder:
         cache = Cache(Path(folder), model.identity.hidden_size, stored_as(model.identity, None))
         started = time.perf_counter()
@@ -57,9 +57,9 @@ def compare(session: Session, shape: str) -> None:
     for pool, of in CASES.items():
         residues = {"3b": 400_000, "200m": 2_000_000}.get(shape, 4_000)
         residues //= 1 if pool == "mean" else 2
-        typical = workload.lengths(1000, of)
+        typical = synthetic.lengths(1000, of)
         count = residues * len(typical) // sum(typical) + 1
-        proteins = workload.proteins(workload.lengths(count, of))
+        proteins = synthetic.proteins(synthetic.lengths(count, of))
         total = sum(map(len, proteins))
         session.need(10)
         # Residues of this many proteins lie in memory or in a file; pooled ones show the model.

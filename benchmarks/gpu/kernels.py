@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from benchmarks.gpu.common import Session, milliseconds, queued
 from tape_bench.kernels import attention
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 # The package gives its operations the names of their modules.
 add_norm, bias_gelu, layer_norm, linear, segment_mean = (
@@ -157,7 +157,7 @@ def gathering(session: Session, tokens: int, model: str) -> dict[int | str, dict
     hidden, head = MODELS[model]
     heads = 2 if session.rehearse else hidden // head
     cases: dict[int | str, list[int]] = {n: [n] * (tokens // n) for n in LENGTHS if n <= tokens}
-    mixed = np.array(workload.lengths(tokens // 80))
+    mixed = np.array(synthetic.lengths(tokens // 80))
     cases["mixed"] = [int(n) for n in mixed[np.cumsum(mixed) <= tokens]]
     found = {}
     for name, lengths in cases.items():

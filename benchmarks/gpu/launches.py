@@ -12,7 +12,7 @@ import click
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
 from tape_bench.embedding.in_memory import represent
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 SIZES = (16_384, 32_768, 65_536, 98_304)
 
@@ -22,9 +22,9 @@ def sweep(session: Session, shape: str, sizes: tuple[int, ...]) -> None:
     model = network(CONFIGS[shape], session.dtype, session.device)
     residues = 2_000 if session.rehearse else 16_000_000 if shape == "200m" else 3_000_000
     for of in ("tape", "45"):
-        typical = workload.lengths(1000, of)
-        proteins = workload.proteins(
-            workload.lengths(residues * len(typical) // sum(typical) + 1, of)
+        typical = synthetic.lengths(1000, of)
+        proteins = synthetic.proteins(
+            synthetic.lengths(residues * len(typical) // sum(typical) + 1, of)
         )
         found = {}
         for tokens in sizes:

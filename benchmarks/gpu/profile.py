@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
 from tape_bench.embedding.in_memory import represent
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 GAP = 50
 """Microseconds without a kernel that are worth a line."""
@@ -39,7 +39,7 @@ def kinds(name: str) -> str:
 def look(session: Session, shape: str, proteins: int, length: str) -> None:
     """Profile embedding so many proteins."""
     model = network(CONFIGS[shape], session.dtype, session.device)
-    drawn = workload.proteins(workload.lengths(proteins, length))
+    drawn = synthetic.proteins(synthetic.lengths(proteins, length))
     for _ in range(2):
         represent(model, drawn, "mean").close()
     activities = [ProfilerActivity.CPU] + ([] if session.rehearse else [ProfilerActivity.CUDA])

@@ -24,7 +24,7 @@ from benchmarks.networks import CONFIGS, network
 from tape_bench import kernels
 from tape_bench.embedding.in_memory import represent
 from tape_bench.kernels import attention
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 linear = import_module("tape_bench.kernels.linear")
 
@@ -79,7 +79,7 @@ def what_runs(session: Session) -> None:
 def accuracy(session: Session) -> None:
     """Compare half precision on this device with float32 on it, over mixed lengths."""
     shapes = ["tiny"] if session.rehearse else ["tiny", "200m"]
-    proteins = workload.proteins([1, 3, 45, 45, 64, 126, 127, 128, 129, 200, 237, 500, 1000])
+    proteins = synthetic.proteins([1, 3, 45, 45, 64, 126, 127, 128, 129, 200, 237, 500, 1000])
     for shape in shapes:
         exact = network(CONFIGS[shape], torch.float32, session.device)
         for dtype in (torch.float16, torch.bfloat16):

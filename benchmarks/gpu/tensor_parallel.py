@@ -18,7 +18,7 @@ from torch import distributed, multiprocessing
 from benchmarks.gpu.common import Session
 from benchmarks.networks import CONFIGS, network
 from tape_bench.parallel.tensor import TensorParallel
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 RANKS = 2
 
@@ -29,7 +29,7 @@ def be_rank(rank: int, meeting: str, shape: str, session: Session) -> None:
     distributed.init_process_group(
         backend, init_method=f"file://{meeting}", rank=rank, world_size=RANKS
     )
-    proteins = workload.proteins([45, 45, 100, 237, 30] if session.rehearse else
+    proteins = synthetic.proteins([45, 45, 100, 237, 30] if session.rehearse else
                                  [45] * 50 + [128, 200, 237, 500, 1000])  # fmt: skip
     config, dtype, device = CONFIGS[shape], session.dtype, session.device
     split = network(config, dtype, device, TensorParallel.of()).embed(proteins, "mean")

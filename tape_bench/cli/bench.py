@@ -65,7 +65,7 @@ def command(
         tape-bench bench random:proteinlm-200m --dtype bfloat16 --lengths 512 --json
     """
     from tape_bench.cli.output import aside
-    from tape_bench.cli.progress import watching
+    from tape_bench.cli.progress import showing
     from tape_bench.embedding.executors.session import assemble
     from tape_bench.errors import UsageError
     from tape_bench.results import provenance
@@ -78,8 +78,8 @@ def command(
         session = assemble(model, model_keywords(options), devices)
     tell_notes(session.model)
     loading = time.perf_counter() - started
-    with watching(quiet) as watch:
-        measured = benchmark(session, lengths, watch, proteins=proteins, seconds=seconds)
+    with showing(quiet) as progress:
+        measured = benchmark(session, lengths, progress, proteins=proteins, seconds=seconds)
     cache, together = measured.cache, measured.together
     found = {
         "model": dataclasses.asdict(session.model.identity),

@@ -24,7 +24,7 @@ from tape_bench.cli.options import option
     "tolerances",
     multiple=True,
     metavar="[TASK[:METRIC]=]AMOUNT",
-    help="A drop that is let pass, for all figures, a task or one metric; may be repeated. "
+    help="A drop that is let pass, for all scores, a task or one metric; may be repeated. "
     "Naming a metric has it checked beside the primary one.",
 )
 @option(
@@ -74,7 +74,7 @@ def command(
         2  usage
         3  not comparable: other data, protocol or metric, or a record edited by hand
         4  cannot be told: a reference record has no complete counterpart, or (--paired) the
-           luck of training is unknown
+           seed variance is unknown
 
     \b
     Examples:
@@ -83,11 +83,11 @@ def command(
         tape-bench check results/ --against reference/ --update
     """  # fmt: skip
     from tape_bench.report.gate import judge, reports, tolerance
-    from tape_bench.results.collect import Records, gather
+    from tape_bench.results.collect import Records, collect_records
 
     allowed = tolerance.parse(tolerances)
     found, reference = (
-        gather((place,)) if place.exists() else Records() for place in (new, against)
+        collect_records((place,)) if place.exists() else Records() for place in (new, against)
     )
     if update:
         from tape_bench.report.gate.reference import update as renew

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @option(
     "--every-metric",
     is_flag=True,
-    help="All metrics on all splits, not just the headline figure of each task.",
+    help="All metrics on all splits, not just the headline score of each task.",
 )
 @option(
     "--draws",
@@ -55,8 +55,8 @@ def command(
 ) -> None:
     """Compare the records of run B with those of run A: files, or folders of records.
 
-    Differences are B less A. Intervals are paired by protein, and take in how much the figures of
-    a trained head vary from seed to seed; with one seed its difference cannot be told from luck.
+    Differences are B less A. Intervals are paired by protein, and take in how much the scores of
+    a trained head vary from seed to seed; with one seed its difference cannot be told from that.
     p-values come from swapping the two systems' predictions protein by protein, adjusted for the
     number of comparisons (Holm). Proteins that belong together are drawn and swapped together.
 

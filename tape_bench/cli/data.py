@@ -59,7 +59,7 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
         tape-bench data fetch
         tape-bench data fetch stability --mirror https://example.org/tape --mirror ~/downloads
     """  # fmt: skip
-    from tape_bench.cli.progress import watching
+    from tape_bench.cli.progress import showing
     from tape_bench.data.fetch.mirrors import fetch as download
     from tape_bench.errors import TapeBenchError, TasksFailedError
 
@@ -73,13 +73,13 @@ def fetch(tasks: tuple[str, ...], mirrors: tuple[str, ...], data: Path | None, q
     cards = _cards(tasks)
     for number, card in enumerate(cards, 1):
         try:
-            with watching(quiet) as watch:
-                watch.begin(card.name, number, len(cards))
+            with showing(quiet) as progress:
+                progress.begin(card.name, number, len(cards))
                 fetched = download(
                     card,
                     mirrors,
                     root,
-                    lambda done, total: watch.progress("download", done, total or 0, "bytes"),
+                    lambda done, total: progress.advance("download", done, total or 0, "bytes"),
                 )
         except TapeBenchError as error:
             failures.append(str(error))
@@ -115,7 +115,7 @@ def status(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
     \b
     official  TAPE's own records, shown by a digest
     partial   no split larger than TAPE's, none under half of it
-    other     anything else: a figure on it is not a TAPE figure
+    other     anything else: a score on it is not a TAPE score
     simulated the built-in sample
     
     Exits with 2 where there is nothing at all.

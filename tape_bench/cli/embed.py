@@ -70,19 +70,19 @@ def command(
     With --pool residues, protein i has as many rows as residues (in Parquet, a list of them):
         vectors[f["offsets"][i]:f["offsets"][i + 1]]
     """
-    from tape_bench.cli.progress import watching
+    from tape_bench.cli.progress import showing
     from tape_bench.data.formats.fasta import Cleaning
     from tape_bench.export.write import write_vectors
 
     embedder = load(model, options)
-    with watching(quiet) as watch:
-        watch.begin(embedder.identity.name)
+    with showing(quiet) as progress:
+        progress.begin(embedder.identity.name)
         proteins = write_vectors(
             embedder,
             fasta,
             output,
             pool,
-            lambda done, total: watch.progress("embed", done, total, "residues"),
+            lambda done, total: progress.advance("embed", done, total, "residues"),
             Cleaning(uppercase, strip_stop),
         )
     if not quiet:

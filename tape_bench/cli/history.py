@@ -1,4 +1,4 @@
-"""`tape-bench history`: one figure over commits and versions."""
+"""`tape-bench history`: one score over commits and versions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Show a metric of MODEL on TASK over RECORDS (files or folders; default: results/).
 
-    A results folder holds one record for each setting; to follow a figure over commits, keep the
+    A results folder holds one record for each setting; to follow a score over commits, keep the
     results of each commit in a folder of its own and give them all.
 
     \b
@@ -62,7 +62,7 @@ def command(
         raise UsageError(
             f"cannot draw {plot.suffix or plot.name} files", fix="use .png, .svg or .pdf"
         )
-    found = collect.gather(records or (paths.results(),))
+    found = collect.collect_records(records or (paths.results(),))
     for warning in collect.warnings(found):
         click.echo(f"note: {warning}", err=True)
     chosen = metric or card.primary

@@ -155,7 +155,7 @@ def fasta_options(command: Command) -> Command:
 
 
 def compute_options(command: Command) -> Command:
-    """Add how the work is done; none of it changes a figure beyond rounding."""
+    """Add how the work is done; none of it changes a score beyond rounding."""
     for add in reversed(
         [
             option(

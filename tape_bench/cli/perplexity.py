@@ -64,7 +64,7 @@ def command(
         tape-bench perplexity proteinlm:checkpoints/3b proteins.fasta
         tape-bench perplexity tape_bert:bert-base proteins.fasta --every-residue --json
     """
-    from tape_bench.cli.progress import watching
+    from tape_bench.cli.progress import showing
     from tape_bench.data.formats.fasta import Cleaning
     from tape_bench.embedding.perplexity import masked_loss
     from tape_bench.errors import ModelError
@@ -80,19 +80,19 @@ def command(
         )
     proteins = survey(fasta, embedder.identity, Cleaning(uppercase, strip_stop))
     sequences = [sequence for _, sequence in proteins]
-    with watching(quiet) as watch:
-        watch.begin(name)
+    with showing(quiet) as progress:
+        progress.begin(name)
         found = masked_loss(
             embedder,
             sequences,
             seed,
             every_residue,
-            lambda done, total: watch.progress("guess", done, total, "residues"),
+            lambda done, total: progress.advance("guess", done, total, "residues"),
         )
     recipe = {"every_residue": True} if every_residue else {"every_residue": False, "seed": seed}
     if as_json:
         identity = dataclasses.asdict(embedder.identity)
-        del identity["rests_on"]  # for figures that are kept
+        del identity["rests_on"]  # for scores that are kept
         click.echo(json.dumps({"model": identity, **recipe, **dataclasses.asdict(found)}, indent=1))
     else:
         _print(found, name, len(sequences), "each alone" if every_residue else f"seed {seed}")

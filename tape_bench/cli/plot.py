@@ -86,7 +86,7 @@ def command(
 
     if "mutations" not in kinds and data not in (None, "sample") and not Path(data).exists():
         data = None  # set for the whole environment, perhaps; not asked for here
-    found = collect.gather(records or (paths.results(),))
+    found = collect.collect_records(records or (paths.results(),))
     for warning in collect.warnings(found):
         click.echo(f"note: {warning}", err=True)
     cards = {name: registry.task(name) for name in registry.task_names()}

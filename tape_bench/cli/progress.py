@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tape_bench.cli.output import aside
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,11 +24,11 @@ EVERY = 60.0
 
 
 @contextmanager
-def watching(quiet: bool) -> Iterator[Watch]:
+def showing(quiet: bool) -> Iterator[Progress]:
     """Watch a run the way standard error can show it, or not at all when quiet."""
     with aside():
         if quiet:
-            yield Watch()
+            yield Progress()
         elif (console := _moving_terminal()) is not None:
             from tape_bench.cli.moving_line import MovingLine
 
@@ -110,7 +110,7 @@ class Phase:
         return f"{self.done:,}/{self.total:,} {self.unit}"
 
 
-class Teller(Watch):
+class Teller(Progress):
     """Keeps what is under way; how it is told is up to what derives from it."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Teller(Watch):
         # Models are read and workers started before a first phase has anything to tell.
         self.phase = Phase(self._task, "", "")
 
-    def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
+    def advance(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
         """So much of a phase is done."""
         if self.phase is None or self.phase.name != phase:
             self.close("")

@@ -49,7 +49,7 @@ def command(
     plots: bool,
     bibtex: bool,
 ) -> None:
-    """Set RECORDS (files or folders; default: results/) beside the published figures.
+    """Set RECORDS (files or folders; default: results/) beside the published scores.
 
     \b
     Examples:
@@ -61,11 +61,11 @@ def command(
     from tape_bench import registry
     from tape_bench.report import verbs
     from tape_bench.report.leaderboard import citations, formats
-    from tape_bench.results.collect import gather
+    from tape_bench.results.collect import collect_records
 
     asked = records or (paths.results(),)
     # A new user has no results/ yet: that is no fault of a path they gave.
-    found = gather(asked if records else [place for place in asked if place.exists()])
+    found = collect_records(asked if records else [place for place in asked if place.exists()])
     board = verbs.leaderboard(found, notes=_nothing_of_yours(found, asked))
     if bibtex:
         _write(citations.bibtex(board.citations, registry.citations()), output)
@@ -90,7 +90,7 @@ def _nothing_of_yours(found: Records, asked: Sequence[Path]) -> list[str]:
     if found.filed:
         return []
     where = ", ".join(str(place) for place in asked)
-    said = f"no records of yours in {where}; these are the published figures"
+    said = f"no records of yours in {where}; these are the published scores"
     trials = paths.trials()
     if trials.is_dir() and trials not in asked:
         said += f"; trial runs stand in {trials}/: `tape-bench report {trials}`"

@@ -1,4 +1,4 @@
-"""`tape-bench run`: score a model, and see it beside the published figures."""
+"""`tape-bench run`: score a model, and see it beside the published scores."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ if TYPE_CHECKING:
 @option(
     "--seeds",
     metavar="N[,N…]",
-    help="One head is trained for each; figures are means over them. Default: 0,1,2. A head that "
+    help="One head is trained for each; scores are means over them. Default: 0,1,2. A head that "
     "is solved needs none.",
 )
 @option(
     "--limit",
     type=int,
     metavar="N",
-    help="Use the first N records of each split only: a trial, not a figure to publish.",
+    help="Use the first N records of each split only: a trial, not a score to publish.",
 )
 @option(
     "--length-policy",
@@ -169,12 +169,12 @@ def command(
         if leads:
             _print_plans(session.identity, cards, settings, as_json)
         return
-    from tape_bench.cli.progress import watching
+    from tape_bench.cli.progress import showing
 
-    with watching(quiet or not leads) as watch:
+    with showing(quiet or not leads) as progress:
         outcomes = []
-        for outcome in run_tasks(session, cards, settings, rerun=rerun, watch=watch):
-            watch.end(outcome.task, _how_it_ended(outcome))
+        for outcome in run_tasks(session, cards, settings, rerun=rerun, progress=progress):
+            progress.end(outcome.task, _how_it_ended(outcome))
             outcomes.append(outcome)
     if leads:
         _print_outcomes(outcomes, cards, settings, as_json, quiet)

@@ -1,4 +1,4 @@
-"""A run's library: representations looked up, and computed and kept where there are none.
+"""The representations of a run: looked up, and computed and kept where there are none.
 
 `fill` takes in what all tasks of a run read, so that a sequence that occurs in several of them
 goes through the model once. Models that no digest of weights tells from others are not kept on
@@ -26,14 +26,15 @@ from tape_bench.cache.vectors import Cache, entry_key
 from tape_bench.embedding.executors.executor import NOTHING, Computed, Job
 from tape_bench.embedding.executors.local import LocalProcesses
 from tape_bench.embedding.executors.session import Session
-from tape_bench.embedding.fill import Progress, Wanted
-from tape_bench.embedding.forward import Forward, Reading, check_lengths, readings_of
+from tape_bench.embedding.fill import Missing
+from tape_bench.embedding.forward import Entry, Forward, check_lengths, entries_of
 from tape_bench.embedding.in_memory import Representations, represent
 from tape_bench.models.embedder import Described, Embedder, Pool, Representation
+from tape_bench.progress import Advance
 
 
 @dataclass(frozen=True)
-class Need:
+class Request:
     """What one task reads: proteins, one vector a residue or a protein, whole or in windows."""
 
     sequences: tuple[str, ...]
@@ -42,7 +43,7 @@ class Need:
 
 
 @dataclass
-class Library:
+class Embeddings:
     """The representations of one model, and who makes more."""
 
     session: Session
@@ -59,7 +60,7 @@ class Library:
         """The model."""
         return self.session.model
 
-    def fill(self, needs: Sequence[Need], progress: Progress | None = None) -> None:
+    def fill(self, requests: Sequence[Request], progress: Advance | None = None) -> None:
         """Compute what is not there yet, as far as there is room for it.
 
         Raises:
@@ -70,14 +71,14 @@ class Library:
             return
         # Other processes of this run may have added their shares since it was last looked at.
         self.cache.refresh()
-        shares = self._shares(self.cache, needs)
+        shares = self._shares(self.cache, requests)
         if not any(shares):
             return
         job = Job(shares, self.cache, self.tokens_per_batch)
         self.computed = self.computed.then(self.session.executor.run(job, progress))
         self.cache.refresh()
 
-    def meet(self) -> Library | None:
+    def meet(self) -> Embeddings | None:
         """Wait for the other processes of this run; None if another goes on with what they made.
 
         Raises:
@@ -89,7 +90,9 @@ class Library:
         executor, computed = met
         return replace(self, session=replace(self.session, executor=executor), computed=computed)
 
-    def open(self, need: Need, progress: Progress | None = None) -> Shelf | Representations:
+    def open(
+        self, request: Request, progress: Advance | None = None
+    ) -> CachedEmbeddings | Representations:
         """Return the representations of one task, computing those that are not there yet.
 
         Raises:
@@ -97,14 +100,14 @@ class Library:
             StorageError: the disk is full or cannot be written.
         """
         if self.cache is not None:
-            self.fill([need], progress)
-            return Shelf(self.cache, need, Forward(self.model, self.tokens_per_batch))
+            self.fill([request], progress)
+            return CachedEmbeddings(self.cache, request, Forward(self.model, self.tokens_per_batch))
         started = time.perf_counter()
         found = represent(
             self.model,
-            need.sequences,
-            need.pool,
-            window=need.window,
+            request.sequences,
+            request.pool,
+            window=request.window,
             tokens_per_batch=self.tokens_per_batch,
             progress=progress,
         )
@@ -124,44 +127,44 @@ class Library:
         done = self.computed
         return done.residues / done.seconds if done.residues else None
 
-    def _shares(self, cache: Cache, needs: Sequence[Need]) -> list[Wanted]:
+    def _shares(self, cache: Cache, requests: Sequence[Request]) -> list[Missing]:
         """Return what the cache lacks, in as many shares as there are to work on it.
 
         Who computes what follows from the needs alone, and not from what is there already: an
         interrupted run that goes on forms the same batches again, and gets the same values.
         """
-        needed: dict[bytes, tuple[Reading, Pool]] = {}
-        for need in needs:
-            check_lengths(self.model, need.sequences, need.pool, need.window)
-            for reading in readings_of(need.sequences, need.window).values():
-                key = entry_key(reading.sequence, need.pool, reading.window)
-                needed[key] = reading, need.pool
+        needed: dict[bytes, tuple[Entry, Pool]] = {}
+        for request in requests:
+            check_lengths(self.model, request.sequences, request.pool, request.window)
+            for entry in entries_of(request.sequences, request.window).values():
+                key = entry_key(entry.sequence, request.pool, entry.window)
+                needed[key] = entry, request.pool
         cache.check(needed)
-        lacking: dict[Reading, frozenset[Pool]] = {}
+        lacking: dict[Entry, frozenset[Pool]] = {}
         there: list[bytes] = []
-        for key, (reading, pool) in needed.items():
+        for key, (entry, pool) in needed.items():
             if key in cache:
                 there.append(key)
             else:
-                lacking[reading] = lacking.get(reading, frozenset()) | {pool}
+                lacking[entry] = lacking.get(entry, frozenset()) | {pool}
         used = cache.use(there)
-        wanted = self._that_fit(cache, lacking, used) if lacking else {}
+        missing = self._that_fit(cache, lacking, used) if lacking else {}
         parts = self.session.executor.parts
         if parts == 1:
-            return [wanted]
-        ordered = sorted({reading for reading, _ in needed.values()}, key=Reading.by_length)
+            return [missing]
+        ordered = sorted({entry for entry, _ in needed.values()}, key=Entry.by_length)
         return [
-            {reading: wanted[reading] for reading in ordered[part::parts] if reading in wanted}
+            {entry: missing[entry] for entry in ordered[part::parts] if entry in missing}
             for part in range(parts)
         ]
 
-    def _that_fit(self, cache: Cache, lacking: Wanted, used: set[Path]) -> Wanted:
+    def _that_fit(self, cache: Cache, lacking: Missing, used: set[Path]) -> Missing:
         """Make room, and return what there is room for: the smallest, where not for all."""
         width = cache.hidden * width_of(cache.stored)
 
-        def size(reading: Reading) -> int:
-            pools = lacking[reading]
-            residues = len(reading.sequence) if "residues" in pools else 0
+        def size(entry: Entry) -> int:
+            pools = lacking[entry]
+            residues = len(entry.sequence) if "residues" in pools else 0
             return width * (residues + len(pools - {"residues"}))
 
         needed = sum(map(size, lacking))
@@ -170,40 +173,40 @@ class Library:
         if room >= needed:
             return lacking
         _tell_of_short_room(needed, room)
-        ordered = sorted(lacking, key=lambda reading: (size(reading), reading.by_length()))
+        ordered = sorted(lacking, key=lambda entry: (size(entry), entry.by_length()))
         ends = accumulate(map(size, ordered))
         fits = takewhile(lambda one: one[1] <= room, zip(ordered, ends, strict=True))
-        return {reading: lacking[reading] for reading, _ in fits}
+        return {entry: lacking[entry] for entry, _ in fits}
 
 
-class Shelf(Mapping[str, Representation]):
+class CachedEmbeddings(Mapping[str, Representation]):
     """What one task reads, from the cache: `[residues, hidden]` a protein, or `[hidden]`.
 
     Read-only, and straight from the mapped files where they keep float32. What the cache had no
     room for is computed each time it is asked for.
     """
 
-    def __init__(self, cache: Cache, need: Need, forward: Forward) -> None:
+    def __init__(self, cache: Cache, request: Request, forward: Forward) -> None:
         """Lay out what a task needs."""
         self._cache = cache
-        self._pool = need.pool
+        self._pool = request.pool
         self._forward = forward
-        self._readings = readings_of(need.sequences, need.window)
+        self._entries = entries_of(request.sequences, request.window)
 
     def __getitem__(self, sequence: str) -> Representation:
-        reading = self._readings[sequence]
-        vectors = self._cache.get(entry_key(sequence, self._pool, reading.window))
+        entry = self._entries[sequence]
+        vectors = self._cache.get(entry_key(sequence, self._pool, entry.window))
         if vectors is None:
-            computed = self._forward([reading], [self._pool])[self._pool][0]
-            # A figure must not depend on how much room there was.
+            computed = self._forward([entry], [self._pool])[self._pool][0]
+            # A score must not depend on how much room there was.
             return as_kept(computed, self._cache.stored)
         return vectors if self._pool == "residues" else vectors[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._readings)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._readings)
+        return len(self._entries)
 
     def __enter__(self) -> Self:
         return self
@@ -227,15 +230,15 @@ def _tell_of_short_room(needed: int, room: int) -> None:
 
 
 @contextmanager
-def open_library(
+def open_embeddings(
     session: Session,
     stored: Stored,
     *,
     tokens_per_batch: int | None = None,
     limit: int | None = None,
     anew: bool = False,
-) -> Iterator[Library]:
-    """Open the library of a session's model; see `Library`.
+) -> Iterator[Embeddings]:
+    """Open the representations of a session's model; see `Embeddings`.
 
     Ranks must leave what they compute where this process finds it: for a model that is not
     kept on disk, that is a temporary folder. With `anew`, nothing that was kept before is used.
@@ -248,10 +251,10 @@ def open_library(
         if anew:
             # Of several processes one clears up, before the others have written much.
             cache.forget(remove=session.executor.leads)
-        yield Library(session, cache, tokens_per_batch, limit)
+        yield Embeddings(session, cache, tokens_per_batch, limit)
     elif isinstance(session.executor, LocalProcesses):
         with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
             cache = Cache.of(model, stored, Path(root))
-            yield Library(session, cache, tokens_per_batch, limit)
+            yield Embeddings(session, cache, tokens_per_batch, limit)
     else:
-        yield Library(session, None, tokens_per_batch, limit)
+        yield Embeddings(session, None, tokens_per_batch, limit)

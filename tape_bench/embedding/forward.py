@@ -45,7 +45,7 @@ class Launched:
     """Sequences whose values overflowed in half precision and were computed again."""
 
 
-class Reading(NamedTuple):
+class Entry(NamedTuple):
     """A sequence, and how it is read."""
 
     sequence: str
@@ -53,7 +53,7 @@ class Reading(NamedTuple):
     """Residues read at once, where the protein is longer than that; None if it is read whole."""
 
     def by_length(self) -> tuple[int, str, int]:
-        """Return what readings are sorted by: the longest first, and never a tie."""
+        """Return what entries are sorted by: the longest first, and never a tie."""
         return -len(self.sequence), self.sequence, self.window or 0
 
 
@@ -71,24 +71,24 @@ class Forward:
         self._is_users = is_users(model)
         self._given = tokens_per_batch
 
-    def batches(self, readings: Iterable[Reading]) -> Iterator[list[Reading]]:
-        """Share distinct readings out, longest first; one that needs windows goes alone.
+    def batches(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        """Share distinct entries out, longest first; one that needs windows goes alone.
 
-        The order in which readings are given changes nothing.
+        The order in which entries are given changes nothing.
         """
-        ordered = sorted(set(readings), key=Reading.by_length)
-        yield from ([reading] for reading in ordered if reading.window)
-        whole = [reading for reading in ordered if not reading.window]
+        ordered = sorted(set(entries), key=Entry.by_length)
+        yield from ([entry] for entry in ordered if entry.window)
+        whole = [entry for entry in ordered if not entry.window]
         if not whole:
             return
         good = self._packed.tokens_per_launch() if self._packed else PADDED_TOKENS
         budget = self._given or good
         special = self._packed.special_tokens if self._packed else 0
-        lengths = [len(reading.sequence) + special for reading in whole]
+        lengths = [len(entry.sequence) + special for entry in whole]
         for batch in pack(lengths, budget, padded=self._packed is None):
             yield [whole[index] for index in batch]
 
-    def __call__(self, batch: Sequence[Reading], pools: Sequence[Pool]) -> Found:
+    def __call__(self, batch: Sequence[Entry], pools: Sequence[Pool]) -> Found:
         """Represent a batch, in each of these poolings.
 
         Raises:
@@ -99,9 +99,9 @@ class Forward:
 
     def each(
         self,
-        batches: Iterable[list[Reading]],
-        pools_of: Callable[[Sequence[Reading]], Sequence[Pool]],
-    ) -> Iterator[tuple[list[Reading], Found]]:
+        batches: Iterable[list[Entry]],
+        pools_of: Callable[[Sequence[Entry]], Sequence[Pool]],
+    ) -> Iterator[tuple[list[Entry], Found]]:
         """Represent batch after batch; the next is begun before the last one's vectors are here.
 
         Args:
@@ -112,7 +112,7 @@ class Forward:
             ModelError: see `__call__`.
         """
         ahead = self._queued.launches_ahead if self._queued else 0
-        begun: deque[tuple[list[Reading], Callable[[], Found]]] = deque()
+        begun: deque[tuple[list[Entry], Callable[[], Found]]] = deque()
         for batch in batches:
             begun.append((batch, self._begin(batch, pools_of(batch))))
             if len(begun) > ahead:
@@ -121,12 +121,12 @@ class Forward:
         for first, finish in begun:
             yield first, finish()
 
-    def _begin(self, batch: Sequence[Reading], pools: Sequence[Pool]) -> Callable[[], Found]:
+    def _begin(self, batch: Sequence[Entry], pools: Sequence[Pool]) -> Callable[[], Found]:
         """Have a batch computed, and return what waits for it."""
         if batch[0].window:
             assert len(batch) == 1
             return lambda: {pool: [self._in_windows(batch[0], pool)] for pool in pools}
-        sequences = [reading.sequence for reading in batch]
+        sequences = [entry.sequence for entry in batch]
         by_itself = partial(self._whole, sequences, pools)
         if self._queued is None or sum(map(len, sequences)) > self._fits:
             return by_itself
@@ -206,8 +206,8 @@ class Forward:
             unless=lambda error: _out_of_memory(error) or not self._is_users,
         )
 
-    def _in_windows(self, reading: Reading, pool: Pool) -> Representation:
-        sequence, width = reading
+    def _in_windows(self, entry: Entry, pool: Pool) -> Representation:
+        sequence, width = entry
         assert width is not None
         cuts = windows(len(sequence), width)
         pieces = [sequence[cut.start : cut.stop] for cut in cuts]
@@ -237,10 +237,10 @@ class Forward:
                 raise _broken(name, "values that are not finite", about=sequence)
 
 
-def readings_of(sequences: Iterable[str], window: int | None) -> dict[str, Reading]:
+def entries_of(sequences: Iterable[str], window: int | None) -> dict[str, Entry]:
     """Say how each distinct sequence is read: whole, or in windows where it is longer."""
     return {
-        sequence: Reading(sequence, window if window and len(sequence) > window else None)
+        sequence: Entry(sequence, window if window and len(sequence) > window else None)
         for sequence in sequences
     }
 

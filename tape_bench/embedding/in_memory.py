@@ -2,7 +2,7 @@
 
 The results lie end to end in one array: in memory while they fit `MEMORY_LIMIT`, otherwise in a
 temporary file that has no name and goes when it is closed, or when the process ends for any
-reason. `library` is what a run uses, which keeps them for the runs to come.
+reason. `embeddings` is what a run uses, which keeps them for the runs to come.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.embedding.fill import Progress
-from tape_bench.embedding.forward import Forward, Launched, check_lengths, readings_of
+from tape_bench.embedding.forward import Forward, Launched, check_lengths, entries_of
 from tape_bench.errors import StorageError
 from tape_bench.models import embedder
 from tape_bench.models.embedder import Embedder, Pool, Representation
+from tape_bench.progress import Advance
 
 MEMORY_LIMIT = 1 << 30
 """Bytes of representations kept in memory; more are kept in a temporary file."""
@@ -90,7 +90,7 @@ def represent(
     *,
     window: int | None = None,
     tokens_per_batch: int | None = None,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Representations:
     """Represent each distinct sequence once.
 
@@ -109,14 +109,14 @@ def represent(
             number, shape or type, or with values that are not finite.
         StorageError: no room for the temporary file.
     """
-    readings = readings_of(sequences, window)
-    check_lengths(model, readings, pool, window)
+    entries = entries_of(sequences, window)
+    check_lengths(model, entries, pool, window)
     forward = Forward(model, tokens_per_batch)
-    kept = Representations(list(readings), model.identity.hidden_size, pool)
+    kept = Representations(list(entries), model.identity.hidden_size, pool)
     kept.launched = forward.launched
-    done, total = 0, sum(map(len, readings))
-    for batch, found in forward.each(forward.batches(readings.values()), lambda batch: [pool]):
-        sequences = [reading.sequence for reading in batch]
+    done, total = 0, sum(map(len, entries))
+    for batch, found in forward.each(forward.batches(entries.values()), lambda batch: [pool]):
+        sequences = [entry.sequence for entry in batch]
         kept.store(sequences, found[pool])
         done += sum(map(len, sequences))
         if progress is not None:

@@ -3,7 +3,7 @@
 The recipe is that of pre-training: 15 % of a protein's residues are selected; of these, 80 % are
 replaced by the mask token, 10 % by any token of the vocabulary, 10 % are left as they are; the
 model is scored on all selected ones. What is selected depends on the seed and the sequence alone,
-so neither order nor batches change a figure.
+so neither order nor batches change a score.
 
 Source of the recipe: BERT (Devlin et al. 2019), as Megatron-LM and ProteinLM apply it. Residue by
 residue: pseudo-perplexity (Salazar et al. 2020).
@@ -26,11 +26,11 @@ from scipy.special import logsumexp
 from scipy.stats import entropy
 
 from tape_bench.data.vocabulary import Vocabulary
-from tape_bench.embedding.fill import Progress
 from tape_bench.embedding.forward import PADDED_TOKENS
 from tape_bench.errors import ModelError
 from tape_bench.models.embedder import MaskedLanguageModel
 from tape_bench.models.user_code import is_users, users_code
+from tape_bench.progress import Advance
 
 SELECTED = 0.15
 """Share of residues selected; at least one a protein."""
@@ -75,7 +75,7 @@ def masked_loss(
     sequences: Sequence[str],
     seed: int = 0,
     every_residue: bool = False,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> MaskedLoss:
     """Hide residues and score the model's guesses.
 

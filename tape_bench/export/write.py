@@ -22,13 +22,13 @@ from typing import Any
 from tape_bench import memo
 from tape_bench.atomic import replace
 from tape_bench.data.formats.fasta import AS_IT_IS, Cleaning
-from tape_bench.embedding.fill import Progress
 from tape_bench.embedding.in_memory import Representations, represent
 from tape_bench.errors import DataError, UsageError
 from tape_bench.export.formats import Vectors, format_of
 from tape_bench.export.survey import Proteins, survey
 from tape_bench.models.embedder import Embedder, Identity, Pool
 from tape_bench.models.evidence import Evidence, agree, with_evidence
+from tape_bench.progress import Advance
 from tape_bench.results.provenance import version
 from tape_bench.results.store import file_digest
 
@@ -41,7 +41,7 @@ def write_vectors(
     fasta: Path,
     out: Path,
     pool: Pool,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
     clean: Cleaning = AS_IT_IS,
 ) -> Proteins:
     """Embed every protein of a FASTA file and write the vectors, in the order of the file.
@@ -168,7 +168,7 @@ def _compute_missing(
     proteins: Proteins,
     pool: Pool,
     parts: Sequence[tuple[slice, Path]],
-    progress: Progress | None,
+    progress: Advance | None,
 ) -> None:
     missing = {chunk.start for chunk, part in parts if not _is_whole(part)}
     residues = {chunk.start: int(proteins.lengths[chunk].sum()) for chunk, _ in parts}
@@ -193,7 +193,7 @@ def _is_whole(part: Path) -> bool:
     return told is not None and told.get("sha256") == memo.attempt(partial(file_digest, part))
 
 
-def _shift(progress: Progress, before: int, total: int, done: int, chunk: int) -> None:
+def _shift(progress: Advance, before: int, total: int, done: int, chunk: int) -> None:
     """Report progress within a chunk as progress of the whole."""
     if done < chunk:
         progress(before + done, total)

@@ -18,7 +18,7 @@ from tape_bench.heads.catalogue import FitConfig
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, int]]
 """Scores and targets -> the loss summed over items, and the number of items."""
 
-Progress = Callable[[int, float, float], None]
+Epochs = Callable[[int, float, float], None]
 """Called after each epoch with its number, its training loss and its validation loss."""
 
 
@@ -48,7 +48,7 @@ def fit(
     loss: Loss,
     config: FitConfig,
     seed: int,
-    progress: Progress | None = None,
+    progress: Epochs | None = None,
 ) -> Fit:
     """Train a head on one split and stop by another.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,17 +26,15 @@ from tape_bench.heads.losses import LOSSES
 from tape_bench.heads.pair import PairHead
 from tape_bench.heads.rows import CPU, PIECE
 from tape_bench.heads.standardize import Scaling
+from tape_bench.progress import Steps
 from tape_bench.scoring.contacts import pair_labels
-
-Progress = Callable[[int, int, float], None]
-"""Called with epochs (or penalties) done and at most, and the validation loss of the last one."""
 
 
 class Learner(Protocol):
     """A head on the representations of one task: taught once, then asked about any split."""
 
     def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+        self, train: Split, valid: Split, seed: int, progress: Steps | None = None
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Train; return what was selected on valid, and the losses of each epoch."""
 
@@ -94,7 +92,7 @@ class NetworkLearner:
         self.device = device
 
     def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+        self, train: Split, valid: Split, seed: int, progress: Steps | None = None
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Train on one split, stop by the other."""
         rows = (np.atleast_2d(self.known[sequence]) for sequence in train.sequences)

@@ -5,7 +5,7 @@ Each takes its penalty from a path of them, by the loss on valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,26 +25,24 @@ from tape_bench.heads.ridge import Ridge
 from tape_bench.heads.rows import CPU, Rows, scaling_of
 from tape_bench.heads.softmax import SoftmaxLoss, scores
 from tape_bench.heads.solver import Solution, Spectrum, solve
-
-Progress = Callable[[int, int, float], None]
-"""Called with penalties done, penalties at most, and the validation loss of the last one."""
+from tape_bench.progress import Steps
 
 SPECTRUM_ROWS = 16_384
 """Rows from which the features' second moments are estimated: they only guide the solver."""
 
 MOST_PASSES = 10
 """Evaluations of the loss where each reads the vectors from the disk again; from the solution on
-a sample it takes five or so."""
+a subset it takes five or so."""
 
 SAMPLE_BYTES = 1 << 29
-"""Of the standardised vectors of that sample."""
+"""Of the standardised vectors of that subset."""
 
 STREAMED_TOLERANCE = 4
 """How many times farther from the optimum one may stop where each evaluation reads the vectors
-from the disk, and on that sample; the record says so."""
+from the disk, and on that subset; the record says so."""
 
 LIKELY = 3
-"""Penalties that are solved on all vectors: the best of the sample's on valid, and weaker ones,
+"""Penalties that are solved on all vectors: the best of the subset's on valid, and weaker ones,
 which more vectors ask for."""
 
 MOST_EVALUATIONS = 300
@@ -67,7 +65,7 @@ class AlignedRidgeLearner:
         self._ridge = AlignedRidge()
 
     def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+        self, train: Split, valid: Split, seed: int, progress: Steps | None = None
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Solve on one split, choose the penalty by the other."""
         self._ridge.fit(
@@ -105,7 +103,7 @@ class RidgeLearner:
         self._ridge = Ridge()
 
     def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+        self, train: Split, valid: Split, seed: int, progress: Steps | None = None
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Solve on one split, choose the penalty by the other."""
         self._scaling = scaling_of(train.sequences, self.known)
@@ -150,7 +148,7 @@ class SoftmaxLearner:
         self.device = device
 
     def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+        self, train: Split, valid: Split, seed: int, progress: Steps | None = None
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Solve on one split, choose the penalty by the other."""
         self._scaling = scaling_of(train.sequences, self.known)
@@ -166,7 +164,7 @@ class SoftmaxLearner:
         if not rows.kept:
             assert config.tolerance is not None
             config = replace(config, tolerance=STREAMED_TOLERANCE * config.tolerance)
-            near = self._on_a_sample(config, train, rows, labels, spectrum)
+            near = self._on_a_subset(config, train, rows, labels, spectrum)
             best = int(judged.losses(near.weights, near.bias).argmin())
             likely = slice(best, best + LIKELY)
             config = replace(config, penalties=config.penalties[likely])
@@ -186,7 +184,7 @@ class SoftmaxLearner:
         found[:, self._present] = known
         return found
 
-    def _on_a_sample(
+    def _on_a_subset(
         self,
         config: SolveConfig,
         train: Split,
@@ -231,7 +229,7 @@ class PairLogisticLearner:
         self.device = device
 
     def learn(
-        self, train: Split, valid: Split, seed: int, progress: Progress | None = None
+        self, train: Split, valid: Split, seed: int, progress: Steps | None = None
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Solve on one split, choose the penalty by the other."""
         taken = train.take(np.arange(len(train))[evenly_spaced(train.sequences)])
@@ -286,12 +284,12 @@ def _along(
     judged: SoftmaxLoss | PairLoss,
     spectrum: Spectrum,
     near: Solution | None,
-    progress: Progress | None,
+    progress: Steps | None,
 ) -> _Chosen:
     """Walk along the penalties, strongest first, until the loss on valid rises.
 
     Where vectors are read from the disk each time, all penalties are solved in the same passes,
-    beginning at their solutions `near` on a sample.
+    beginning at their solutions `near` on a subset.
     """
     together, most = 1, MOST_EVALUATIONS
     if near is not None:

@@ -100,7 +100,7 @@ def solve(
         spectrum: of the features.
         start: where to begin.
         tolerance: how far the gradient must fall, as a share of that at zero weights.
-        near: where to begin: the solution for a neighbouring penalty, or for each on a sample,
+        near: where to begin: the solution for a neighbouring penalty, or for each on a subset,
             whose gradient at zero is then the one that is compared with.
         most: evaluations of the loss after which to stop in any case.
 

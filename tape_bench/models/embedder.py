@@ -22,7 +22,7 @@ Batch = list[Representation] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a model is: everything about it that can change a figure, and what readers ask for."""
+    """Who a model is: everything about it that can change a score, and what readers ask for."""
 
     spec: str
     """What the user typed, e.g. `onehot` or `proteinlm:checkpoints/3b`."""

@@ -49,7 +49,7 @@ POOLS: tuple[Pool, ...] = ("residues", "mean", "first")
 
 TOLERANCE = 1e-5
 """Answers may differ by this part of a vector's length: other threads and processors change
-float32 by a tenth of that; what changes less would not move a figure."""
+float32 by a tenth of that; what changes less would not move a score."""
 
 _PROJECTIONS = 3
 

@@ -93,7 +93,7 @@ def meet(place: Place, environment: Mapping[str, str]) -> Store:
     # torchrun starts processes anew after a fault; these shall not take the old for each other.
     attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
     shared = distributed.PrefixStore(f"tape-bench/{attempt}", store)  # type: ignore[attr-defined]
-    gather(shared, place, Waiting(where, speaks=place.rank == 0))
+    assemble(shared, place, Waiting(where, speaks=place.rank == 0))
     return shared
 
 
@@ -102,7 +102,7 @@ def holds_store(place: Place, environment: Mapping[str, str]) -> bool:
     return place.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
 
 
-def gather(store: Store, place: Place, waiting: Waiting) -> None:
+def assemble(store: Store, place: Place, waiting: Waiting) -> None:
     """Wait until all processes have come to the store.
 
     Raises:

@@ -17,11 +17,11 @@ from tape_bench.cards import Kind, Role, TaskCard
 from tape_bench.data.examples import Split
 from tape_bench.errors import UsageError
 from tape_bench.models.embedder import Identity
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.scoring.predictions import Predictions
 
 if TYPE_CHECKING:
-    from tape_bench.embedding.embeddings import Library, Need
+    from tape_bench.embedding.embeddings import Embeddings, Request
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Assignment:
     window: int | None
     """Residues read at once of a longer protein that is kept whole; None where none is."""
     run_key: str
-    """Stands for everything that can change a figure: what another key left is not believed."""
+    """Stands for everything that can change a score: what another key left is not believed."""
     work: Path
     """Folder where an unfinished run may keep what it has done; it goes when the run is complete.
     """
@@ -60,11 +60,11 @@ class Plan(Protocol):
 
     @property
     def version(self) -> str:
-        """Changes when the protocol changes in a way that can change a figure."""
+        """Changes when the protocol changes in a way that can change a score."""
 
     @property
     def resolved(self) -> Mapping[str, JsonValue]:
-        """Every choice that can change a figure, for the run key and the record."""
+        """Every choice that can change a score, for the run key and the record."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -72,22 +72,22 @@ class Plan(Protocol):
 
     @property
     def seed_matters(self) -> bool:
-        """Whether the figures depend on the seed."""
+        """Whether the scores depend on the seed."""
 
-    def needs(self, task: Assignment) -> Sequence[Need]:
-        """Say which representations `run` will ask the library for.
+    def needs(self, task: Assignment) -> Sequence[Request]:
+        """Say which representations `run` will ask for.
 
         They are computed in one pass over the model for all tasks of a run. A protocol that asks
         the model itself needs none.
         """
 
-    def run(self, task: Assignment, library: Library, watch: Watch) -> Predicted:
+    def run(self, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
         """Predict every split but train.
 
         Args:
             task: the examples, and where to keep what is half done.
-            library: representations of the model, and `library.model` itself.
-            watch: hears of progress.
+            embeddings: representations of the model, and `embeddings.model` itself.
+            progress: hears of progress.
 
         Raises:
             ModelError: the model cannot take the examples, or training became unstable.
@@ -112,7 +112,7 @@ class EvaluationProtocol(Protocol):
         """Which kinds of task it can score."""
 
     def plan(self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None) -> Plan:
-        """Decide everything that can change a figure.
+        """Decide everything that can change a score.
 
         Args:
             card: the task.

@@ -1,4 +1,4 @@
-"""Leaderboards, comparisons and verdicts as pandas data frames: one row a figure."""
+"""Leaderboards, comparisons and verdicts as pandas data frames: one row a score."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ VERDICT = (
 
 
 def of_leaderboard(leaderboard: Leaderboard) -> DataFrame:
-    """Return one row for each figure of a leaderboard."""
+    """Return one row for each score of a leaderboard."""
     rows = [dict(zip(csv.HEADER, line, strict=True)) for line in csv.lines(leaderboard)]
     return frame(rows, csv.HEADER)
 
 
 def of_changes(changes: Iterable[compare.Change]) -> DataFrame:
-    """Return one row for each figure compared."""
+    """Return one row for each score compared."""
     rows = [
         {name: getattr(change, name, None) for name in COMPARISON}
         | {"doubts": "; ".join(change.doubts), "in_words": compare.in_words(change)}
@@ -44,7 +44,7 @@ def of_changes(changes: Iterable[compare.Change]) -> DataFrame:
 
 
 def of_findings(findings: Iterable[Finding]) -> DataFrame:
-    """Return one row for each figure checked."""
+    """Return one row for each score checked."""
     return frame([_finding(finding) for finding in findings], VERDICT)
 
 

@@ -120,7 +120,7 @@ def _standing(record: RunRecord) -> tuple[bool, str]:
 
 
 def _settings(record: RunRecord) -> str:
-    """Everything visible that can change a figure: records that share it repeat one run."""
+    """Everything visible that can change a score: records that share it repeat one run."""
     task, protocol = record.task, record.protocol
     return _canonical(
         [

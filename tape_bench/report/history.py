@@ -1,4 +1,4 @@
-"""One figure over time: which commit and version gave what, on which data."""
+"""One score over time: which commit and version gave what, on which data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """The figure of one record."""
+    """The score of one record."""
 
     changed: tuple[str, ...]
     """What is new against the entry before; of the first, what it was."""
@@ -39,7 +39,7 @@ class Entry:
 
 
 def history(filed: Sequence[Filed], task: str, model: str, metric: str, split: str) -> list[Entry]:
-    """List the figures of a model on a task, oldest first.
+    """List the scores of a model on a task, oldest first.
 
     Args:
         filed: records of any tasks and models.
@@ -59,7 +59,7 @@ def history(filed: Sequence[Filed], task: str, model: str, metric: str, split: s
 
 
 def plot(entries: Sequence[Entry], title: str, label: str) -> Plot:
-    """Draw the figures in order, with intervals; where data or protocol change, the line breaks."""
+    """Draw the scores in order, with intervals; where data or protocol change, the line breaks."""
     from tape_bench.report.plots import style
 
     def draw() -> Figure:
@@ -84,15 +84,15 @@ def plot(entries: Sequence[Entry], title: str, label: str) -> Plot:
 
 def _entry(now: Filed, before: Filed | None, metric: str, split: str) -> Entry:
     record = now.record
-    figure = record.metric(metric, split)
-    value = figure.value if figure else None
-    interval = figure.interval if figure else None
+    found = record.metric(metric, split)
+    value = found.value if found else None
+    interval = found.interval if found else None
     remark = None
     change = None
-    if figure is None:
+    if found is None:
         remark = record.error or f"{record.status}: no {metric} on {split}"
     elif value is None:
-        remark = figure.undefined
+        remark = found.undefined
     elif before is not None:
         earlier = before.record.metric(metric, split)
         doubts = why_not_comparable(Pair(before, now), metric, split)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tape_bench import paths
 from tape_bench.errors import RecordError
-from tape_bench.results.collect import Filed, Records, files, gather
+from tape_bench.results.collect import Filed, Records, collect_records, files
 from tape_bench.results.collect import warnings as faults_of
 from tape_bench.results.record import RunRecord
 
@@ -31,12 +31,12 @@ class Comparison:
     """What two sides' records say of each other."""
 
     changes: tuple[Change, ...]
-    """One for each figure compared."""
+    """One for each score compared."""
     notes: tuple[str, ...]
     """What could not be read, what was not compared, and why."""
 
     def to_frame(self) -> DataFrame:
-        """Return one row for each figure compared."""
+        """Return one row for each score compared."""
         from tape_bench.report import frames
 
         return frames.of_changes(self.changes)
@@ -50,7 +50,7 @@ def load_records(*where: str | Path) -> Records:
     Raises:
         RecordError: a place does not exist.
     """
-    found = gather([paths.expand(place) for place in where] or [paths.results()])
+    found = collect_records([paths.expand(place) for place in where] or [paths.results()])
     for line in faults_of(found):
         warnings.warn(line, stacklevel=2)
     return found
@@ -59,7 +59,7 @@ def load_records(*where: str | Path) -> Records:
 def leaderboard(
     records: str | Path | Iterable[Filed | RunRecord] | None = None, *, notes: Sequence[str] = ()
 ) -> Leaderboard:
-    """Set records beside the published figures; a notebook shows the result as tables.
+    """Set records beside the published scores; a notebook shows the result as tables.
 
     Args:
         records: a file or folder, what `load_records` or `evaluate` returned, or some of it;
@@ -101,7 +101,7 @@ def compare(
     Args:
         a: records of one side.
         b: records of the other side; differences are B less A.
-        every_metric: all metrics on all splits, not just the headline figure of each task.
+        every_metric: all metrics on all splits, not just the headline score of each task.
         anyway: compare what is not comparable, too; each change says so.
         data: only records on this data: official, partial, other, sample, or how its digest begins.
         seeds: only records of runs with these seeds.
@@ -155,7 +155,7 @@ def check(
     Args:
         new: what is checked.
         against: the records that must not be fallen behind.
-        tolerance: a drop that is let pass, for all figures, or by task (`contact`) or metric of a
+        tolerance: a drop that is let pass, for all scores, or by task (`contact`) or metric of a
             task (`contact:ID`).
         paired: let a drop pass, too, that chance could make.
         level: confidence level of all paired intervals together.
@@ -179,5 +179,5 @@ def _records(given: str | Path | Iterable[Filed]) -> Records:
     if isinstance(given, Records):
         return given
     if isinstance(given, str | Path):
-        return gather([paths.expand(given)])
+        return collect_records([paths.expand(given)])
     return Records(tuple(given))

@@ -1,4 +1,4 @@
-"""How figures, names and notes are worded, the same in every format meant for people."""
+"""How scores, names and notes are worded, the same in every format meant for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def number(value: float, digits: int, sign: str = "") -> str:
 
 
 def value(cell: Cell) -> str:
-    """Write the figure, or what there is in place of one."""
+    """Write the score, or what there is in place of one."""
     if cell.value is not None:
         return number(cell.value, cell.digits)
     return cell.state if cell.state in ("failed", "unfinished") else DASH
@@ -64,14 +64,14 @@ def legend(leaderboard: Leaderboard, ranks: bool = True) -> list[str]:
     compared = ranks and any(cell.rank and cell.ranked > 1 for cell in cells)
     gains = ranks and any(cell.gain is not None for cell in cells)
     lines = {
-        f"{DAGGER} must not be set beside the other figures, for the reason in its footnote.": any(
+        f"{DAGGER} must not be set beside the other scores, for the reason in its footnote.": any(
             cell.daggers for cell in cells
         ),
-        f"{TIED} tied: its interval overlaps the best figure's.": any(cell.tied for cell in cells),
+        f"{TIED} tied: its interval overlaps the best score's.": any(cell.tied for cell in cells),
         "Intervals are 95 % intervals over proteins; each record says how they were made.": any(
             cell.low is not None for cell in cells
         ),
-        "Ranks (#) compare figures of one group only: the same protocol, metric, split and data.": (
+        "Ranks (#) compare scores of one group only: the same protocol, metric, split and data.": (
             compared
         ),
         "+ and − give the gain over the best control of the group.": gains,
@@ -80,7 +80,7 @@ def legend(leaderboard: Leaderboard, ranks: bool = True) -> list[str]:
 
 
 def marks(leaderboard: Leaderboard) -> bool:
-    """Whether any figure stands out as best or second."""
+    """Whether any score stands out as best or second."""
     return any(cell.mark for cell in leaderboard.cells)
 
 
@@ -101,7 +101,7 @@ def basis(one: Group, column: int) -> list[str]:
 
 
 def proteins(one: Group, column: int, cell: Cell) -> str:
-    """Write how many proteins a figure rests on, where the group's figures do not agree."""
+    """Write how many proteins a score rests on, where the group's scores do not agree."""
     known = cell.n is not None and one.proteins(column) is None
     return f"n = {cell.n}" if known else ""
 

@@ -16,7 +16,7 @@ from tape_bench.scoring.predictions import Predictions
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Kept = dict[tuple[str, str], list[Predictions]]
+PredictionsBySplit = dict[tuple[str, str], list[Predictions]]
 """(target, split) -> predictions, one for each seed."""
 
 
@@ -32,7 +32,7 @@ class Filed:
         """Whether the record is as the run wrote it."""
         return self.record.digest == store.digest(self.record)
 
-    def predictions(self) -> Kept:
+    def predictions(self) -> PredictionsBySplit:
         """Read the predictions beside the record: (target, split) -> one for each seed.
 
         Raises:
@@ -106,7 +106,7 @@ class Records(Sequence[Filed]):
         return f"<Records: {', '.join(said)}>"
 
 
-def gather(places: Sequence[Path]) -> Records:
+def collect_records(places: Sequence[Path]) -> Records:
     """Read records from files and from folders, each file once.
 
     Raises:
@@ -121,14 +121,14 @@ def gather(places: Sequence[Path]) -> Records:
     return Records(tuple(filed), tuple(faults), tuple(places))
 
 
-def warnings(gathered: Records) -> list[str]:
+def warnings(collected: Records) -> list[str]:
     """Say in one line each which files could not be read."""
-    return [f"left out {fault.where}: {fault.what}" for fault in gathered.faults]
+    return [f"left out {fault.where}: {fault.what}" for fault in collected.faults]
 
 
-def files(gathered: Iterable[Filed]) -> dict[str, str]:
+def files(collected: Iterable[Filed]) -> dict[str, str]:
     """Return the digest of each record -> the file it stands in, as short as can be from here."""
-    return {one.record.digest: shown(one.path) for one in gathered if one.record.digest}
+    return {one.record.digest: shown(one.path) for one in collected if one.record.digest}
 
 
 def shown(path: Path) -> str:

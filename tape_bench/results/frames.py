@@ -1,4 +1,4 @@
-"""Records as a pandas data frame: one row a figure."""
+"""Records as a pandas data frame: one row a score."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ RECORDS = {
     "metric": "id of the metric, which fixes what is computed",
     "label": "what readers call it",
     "split": "split it was computed on",
-    "headline": "whether it is the figure that stands in tables",
-    "value": "the figure, the mean over seeds; none where it is undefined",
+    "headline": "whether it is the score that stands in tables",
+    "value": "the score, the mean over seeds; none where it is undefined",
     "low": "lower end of its interval",
     "high": "upper end of its interval",
     "n": "proteins it rests on",
@@ -33,7 +33,7 @@ RECORDS = {
     "head": "the head that was fitted, where there was one",
     "seeds": "parted by blanks",
     "status": "complete, failed or started",
-    "run_key": "SHA-256 over everything that can change the figures",
+    "run_key": "SHA-256 over everything that can change the scores",
     "record": "the file the record stands in",
 }
 """Columns of `Records.to_frame()`; what the leaderboard shares with it has the same name there."""

@@ -1,4 +1,4 @@
-"""Predictions kept by example id, with the truth beside them, so that any figure can be checked.
+"""Predictions kept by example id, with the truth beside them, so that any score can be checked.
 
 One compressed NumPy archive a run: `<target>/<split>/ids | lengths | targets | clusters | seed<k>`.
 The same predictions give the same bytes, whatever order they came in.

@@ -1,4 +1,4 @@
-"""The run record: one figure's whole story, as typed JSON with a published schema."""
+"""The run record: one score's whole story, as typed JSON with a published schema."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SplitRecord(_Part):
 
 
 class DataRecord(_Part):
-    """Which data the figure is about."""
+    """Which data the score is about."""
 
     source: str
     """Name of the data place: `sample`, or the name of the folder or tarball."""
@@ -114,7 +114,7 @@ class ProtocolRecord(_Part):
     """What was used, defaults filled in."""
     seeds: list[int]
     seed_matters: bool = True
-    """Whether the figures depend on the seed; false where the head is solved, not trained."""
+    """Whether the scores depend on the seed; false where the head is solved, not trained."""
     selected: dict[str, Any] = {}
     """What was chosen on the validation split, by target and seed."""
 
@@ -196,11 +196,11 @@ class PredictionsRecord(_Part):
 
 
 class RunRecord(_Part):
-    """One task, one model, one protocol: the figures and everything needed to trust them."""
+    """One task, one model, one protocol: the scores and everything needed to trust them."""
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     run_key: str
-    """SHA-256 over everything that can change the figures."""
+    """SHA-256 over everything that can change the scores."""
     status: Status
     error: str | None = None
     """What went wrong, for a failed run."""
@@ -208,7 +208,7 @@ class RunRecord(_Part):
     model: ModelRecord
     protocol: ProtocolRecord
     limit: int | None = None
-    """Set when only the first so many records of each split were used: not a benchmark figure."""
+    """Set when only the first so many records of each split were used: not a benchmark score."""
     metrics: list[MetricRecord] = []
     leakage: dict[str, int] = {}
     """By test split: sequences that also stand in the training split, letter for letter."""
@@ -224,5 +224,5 @@ class RunRecord(_Part):
 
     @property
     def headline(self) -> MetricRecord | None:
-        """The figure that stands in tables."""
+        """The score that stands in tables."""
         return self.metric(self.task.primary, self.task.headline)

@@ -31,14 +31,14 @@ from tape_bench.errors import (
 )
 from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import agree
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.protocols.interface import check_model
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
 from tape_bench.run.plan import RunPlan, Settings, cards_of, plan, tasks_for
 
 if TYPE_CHECKING:
-    from tape_bench.embedding.embeddings import Library, Need
+    from tape_bench.embedding.embeddings import Embeddings, Request
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def evaluate(
     tasks: str | TaskCard | Sequence[str | TaskCard] = (),
     *,
     rerun: bool = False,
-    watch: Watch | None = None,
+    progress: Progress | None = None,
     model_options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> list[RunRecord]:
@@ -68,7 +68,7 @@ def evaluate(
         model: a spec such as `onehot`, or any object with `identity` and `embed`.
         tasks: names, card files or cards; every task the model can serve if empty.
         rerun: compute again, representations included, even where a complete record exists.
-        watch: hears of progress.
+        progress: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
         settings: fields of `tape_bench.run.plan.Settings`: `data`, `protocol`, `splits`, `seeds`,
             `limit`, `length_policy`, `longest`, `out`, `devices`, …; and the protocol's own
@@ -83,7 +83,7 @@ def evaluate(
     asked = Settings.of(settings)
     cards = cards_of(tasks)
     session = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
-    outcomes = list(run_tasks(session, cards, asked, rerun=rerun, watch=watch))
+    outcomes = list(run_tasks(session, cards, asked, rerun=rerun, progress=progress))
     if failed := faults(outcomes):
         complete = sum(outcome.error is None for outcome in outcomes)
         raise TasksFailedError(
@@ -99,7 +99,7 @@ def run_tasks(
     settings: Settings,
     *,
     rerun: bool = False,
-    watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Run tasks: represent what all of them read, then fit and score one after the other.
 
@@ -112,7 +112,7 @@ def run_tasks(
         StorageError: the results folder cannot be written.
         PeerLostError: one of several processes has died.
     """
-    watch = watch or Watch()
+    progress = progress or Progress()
     identity = session.identity
     check_protocol(session, settings)
     cards = cards_of(tasks or tasks_for(identity, settings))
@@ -129,26 +129,26 @@ def run_tasks(
         yield from (outcome for outcome in decided if isinstance(outcome, Outcome))
         return
     # It brings torch; a run that is complete already starts without it.
-    from tape_bench.embedding.embeddings import open_library
+    from tape_bench.embedding.embeddings import open_embeddings
 
-    with open_library(
+    with open_embeddings(
         session,
         stored_as(identity, settings.cache_dtype),
         tokens_per_batch=settings.tokens_per_batch,
         limit=settings.cache_limit,
         anew=rerun,
-    ) as library:
-        watch.begin(identity.name)
-        _represent_all(waiting, library, watch)
-        rest = library.meet()
+    ) as embeddings:
+        progress.begin(identity.name)
+        _represent_all(waiting, embeddings, progress)
+        rest = embeddings.meet()
         # Of several processes one goes on.
         if rest is not None:
             for number, one in enumerate(decided, 1):
                 if isinstance(one, Outcome):
                     yield one
                 else:
-                    watch.begin(one.card.name, number, len(decided))
-                    yield _run(one, rest, rerun, watch)
+                    progress.begin(one.card.name, number, len(decided))
+                    yield _run(one, rest, rerun, progress)
 
 
 def check_protocol(session: Session, settings: Settings) -> None:
@@ -194,27 +194,27 @@ def _decide(
     return planned
 
 
-def _represent_all(waiting: Sequence[RunPlan], library: Library, watch: Watch) -> None:
+def _represent_all(waiting: Sequence[RunPlan], embeddings: Embeddings, progress: Progress) -> None:
     """Compute what the tasks read, a sequence that several of them read once."""
-    needs: list[Need] = []
+    needs: list[Request] = []
     # A task with faulty data, or one the model cannot take, fails when it is its turn.
     for planned in waiting:
         with contextlib.suppress(TapeBenchError):
             needs += planned.steps.needs(planned.assignment(planned.examples()))
     with contextlib.suppress(ModelError):
-        library.fill(
-            needs, lambda done, total: watch.progress("represent", done, total, "residues")
+        embeddings.fill(
+            needs, lambda done, total: progress.advance("represent", done, total, "residues")
         )
 
 
-def _run(planned: RunPlan, library: Library, rerun: bool, watch: Watch) -> Outcome:
+def _run(planned: RunPlan, embeddings: Embeddings, rerun: bool, progress: Progress) -> Outcome:
     """Run one task and write its record, whole or failed."""
     path, name = planned.path, planned.card.name
     try:
         if rerun:
             shutil.rmtree(store.work_path(path), ignore_errors=True)
         store.write(path, planned.record())
-        return Outcome(name, store.write(path, run(planned, library, watch)), path)
+        return Outcome(name, store.write(path, run(planned, embeddings, progress)), path)
     except TapeBenchError as error:
         with contextlib.suppress(StorageError):
             store.write(path, planned.record(status="failed", error=str(error)))
@@ -253,8 +253,8 @@ def complete_record(planned: RunPlan) -> RunRecord | None:
     return record if whole else None
 
 
-def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
-    """Do what the plan says: examples, then the protocol, then figures."""
+def run(planned: RunPlan, embeddings: Embeddings, progress: Progress) -> RunRecord:
+    """Do what the plan says: examples, then the protocol, then scores."""
     # These bring torch; a run that is complete already starts without it.
     from tape_bench.data.leakage import overlap
     from tape_bench.results.predictions import write_predictions
@@ -264,13 +264,13 @@ def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
     begun = time.perf_counter()
     examples = planned.examples()
     read = time.perf_counter()
-    found = planned.steps.run(planned.assignment(examples), library, watch)
+    found = planned.steps.run(planned.assignment(examples), embeddings, progress)
     for (_, split), by_seed in found.predictions.items():
         assert set(by_seed) == set(planned.seeds), "every seed, and no other"
         for predictions in by_seed.values():
             assert set(predictions.ids) == set(examples[split].ids), "every example, and no other"
     scoring = time.perf_counter()
-    metrics = metric_records(planned, found.predictions, found.absent, watch)
+    metrics = metric_records(planned, found.predictions, found.absent, progress)
     path = planned.path
     kept = store.predictions_path(path)
     replace(kept, lambda temporary: write_predictions(temporary, found.predictions))
@@ -289,8 +289,8 @@ def run(planned: RunPlan, library: Library, watch: Watch) -> RunRecord:
         resources=ResourcesRecord(
             seconds=seconds,
             residues=found.residues,
-            residues_per_second=library.rate,
-            recomputed_in_float32=library.computed.recomputed,
+            residues_per_second=embeddings.rate,
+            recomputed_in_float32=embeddings.computed.recomputed,
             peak_memory_bytes=provenance.peak_memory(),
         ),
         provenance=account.model_copy(update={"finished": provenance.now()}),

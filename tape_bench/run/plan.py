@@ -1,4 +1,4 @@
-"""A run decided: everything that can change a figure, before anything is computed."""
+"""A run decided: everything that can change a score, before anything is computed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Settings:
     """Seeds of training; the protocol's own if None: for the probe 0, 1 and 2 where a head is
     trained. One that is solved is the same for every seed and is solved once."""
     limit: int | None = None
-    """Use only the first so many records of each split: for trying out, not for figures."""
+    """Use only the first so many records of each split: for trying out, not for scores."""
     length_policy: LengthPolicy | None = None
     longest: int | None = None
     """Longest protein in residues; the model's own limit if None."""
@@ -81,7 +81,7 @@ class Settings:
 
     @property
     def is_trial(self) -> bool:
-        """True for a run on simulated data or on part of the records: no figure to publish."""
+        """True for a run on simulated data or on part of the records: no score to publish."""
         return str(self.data) == SAMPLE or self.limit is not None
 
     @classmethod

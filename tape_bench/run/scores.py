@@ -1,4 +1,4 @@
-"""From predictions to figures: every metric of the card on every split, with intervals."""
+"""From predictions to scores: every metric of the card on every split, with intervals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from tape_bench.cards import MetricCard
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.results.predictions import seeds_in_order
 from tape_bench.results.record import IntervalRecord, MetricRecord
 from tape_bench.run.plan import DRAWS, LEVEL, RunPlan
@@ -18,7 +18,7 @@ ByKey = Mapping[tuple[str, str], Mapping[int, Predictions]]
 
 
 def metric_records(
-    plan: RunPlan, predictions: ByKey, absent: Mapping[str, str], watch: Watch
+    plan: RunPlan, predictions: ByKey, absent: Mapping[str, str], progress: Progress
 ) -> list[MetricRecord]:
     """Score every metric of the card on the validation and test splits.
 
@@ -28,7 +28,7 @@ def metric_records(
     places = [(split, metric) for split in splits for metric in plan.card.metrics]
     records = []
     for done, (split, metric) in enumerate(places):
-        watch.progress("score", done, len(places), "metrics")
+        progress.advance("score", done, len(places), "metrics")
         by_seed = predictions.get((metric.target, split))
         if by_seed is None:
             field = plan.card.target(metric.target).field
@@ -37,7 +37,7 @@ def metric_records(
         else:
             drawn = split in plan.tests
             records.append(_score(plan, metric, split, seeds_in_order(by_seed), drawn))
-    watch.progress("score", len(places), len(places), "metrics")
+    progress.advance("score", len(places), len(places), "metrics")
     return records
 
 

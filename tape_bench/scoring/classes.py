@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.statistic import Rows, Sample, left_out_by, ratio
+from tape_bench.scoring.statistic import Rows, Statistic, left_out_by, ratio
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Called:
     """Number of labelled items, `[examples]`."""
 
 
-def accuracy_pooled(predictions: Predictions) -> Sample:
+def accuracy_pooled(predictions: Predictions) -> Statistic:
     """Share of labelled items whose class is predicted, all proteins pooled."""
     called = predictions.derived(_called)
     right = called.example[called.true == called.predicted]
@@ -36,25 +36,25 @@ def accuracy_pooled(predictions: Predictions) -> Sample:
     return _over_labelled(predictions, correct, called.labelled)
 
 
-def accuracy_by_protein(predictions: Predictions) -> Sample:
+def accuracy_by_protein(predictions: Predictions) -> Statistic:
     """Share of labelled residues whose class is predicted, averaged over proteins."""
     pooled = accuracy_pooled(predictions)
     share = pooled.rows[:, 0] / pooled.rows[:, 1]
     rows = np.stack([share, np.ones_like(share)], axis=1)
-    return Sample(pooled.proteins, rows, ratio, pooled.left_out)
+    return Statistic(pooled.proteins, rows, ratio, pooled.left_out)
 
 
-def accuracy_top5(predictions: Predictions) -> Sample:
+def accuracy_top5(predictions: Predictions) -> Statistic:
     """Share of proteins whose true class is among the five scored highest.
 
-    Classes scored alike share the last places evenly: the figure is the expectation over all
+    Classes scored alike share the last places evenly: the score is the expectation over all
     their orders, 5/1195 for a model that scores all of 1,195 classes the same.
     """
     higher, alike = _rivals(predictions)
     return _over_labelled(predictions, np.clip((5 - higher) / alike, 0, 1))
 
 
-def accuracy_top5_generous(predictions: Predictions) -> Sample:
+def accuracy_top5_generous(predictions: Predictions) -> Statistic:
     """Share of proteins for whose true class fewer than five classes are scored strictly higher.
 
     Classes scored the same do not push one another out: a model that scores all classes equally
@@ -72,7 +72,7 @@ def _rivals(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int
     return (values > its_score).sum(axis=1), (values == its_score).sum(axis=1)
 
 
-def f1(predictions: Predictions, class_: int | None = None) -> Sample:
+def f1(predictions: Predictions, class_: int | None = None) -> Statistic:
     """F1 of one class, or the mean over the classes that occur or are predicted.
 
     `2 * hits / (occurrences + predictions)` over all labelled items, proteins pooled.
@@ -92,7 +92,7 @@ def f1(predictions: Predictions, class_: int | None = None) -> Sample:
     proteins, left_out = left_out_by({"no label": called.labelled == 0})
     undefined = f"class {class_} neither occurs nor is predicted"
     flat = rows.reshape(len(rows), -1)
-    return Sample(proteins, flat[proteins], _mean_f1, left_out, undefined)
+    return Statistic(proteins, flat[proteins], _mean_f1, left_out, undefined)
 
 
 def _called(predictions: Predictions) -> _Called:
@@ -108,12 +108,12 @@ def _called(predictions: Predictions) -> _Called:
 
 def _over_labelled(
     predictions: Predictions, hits: NDArray[Any], of: NDArray[np.int64] | None = None
-) -> Sample:
+) -> Statistic:
     """Divide hits by how many there could be (one each if None), of the proteins with a label."""
     called = predictions.derived(_called)
     rows = np.stack([hits, np.ones_like(hits) if of is None else of], axis=1, dtype=float)
     proteins, left_out = left_out_by({"no label": called.labelled == 0})
-    return Sample(proteins, rows[proteins], ratio, left_out)
+    return Statistic(proteins, rows[proteins], ratio, left_out)
 
 
 def _mean_f1(sums: Rows) -> Rows:

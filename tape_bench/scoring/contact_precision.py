@@ -1,7 +1,7 @@
 """Contact precision: of the pairs predicted most confidently, how many touch.
 
 All ranges and cut-offs come from one pass over each protein. Pairs predicted equally share the
-last places evenly: the figure is the expectation over all orders of the tied pairs, so that it
+last places evenly: the score is the expectation over all orders of the tied pairs, so that it
 depends neither on how a sort happens to run nor, for a model that predicts the same everywhere,
 on where in the chain the contacts lie.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tape_bench.scoring.contacts import separations
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.statistic import Rows, Sample, left_out_by, ratio
+from tape_bench.scoring.statistic import Rows, Statistic, left_out_by, ratio
 
 BANDS: dict[str, tuple[int, int | None]] = {
     "short": (6, 11),
@@ -33,7 +33,7 @@ RANGES: dict[str, tuple[str, ...]] = {
     "long": ("long",),
     "medlong": ("medium", "long"),
 }
-"""Ranges that figures are given for, and the bands they are made of."""
+"""Ranges that scores are given for, and the bands they are made of."""
 
 CUTOFFS: dict[str, int] = {"L": 1, "L/2": 2, "L/5": 5}
 """Pairs taken: the protein's length over this, rounded down."""
@@ -51,7 +51,7 @@ class Hits:
     """Contacts among the L/5 most confident entries of the whole matrix, `[examples]`."""
 
 
-def precision_by_protein(predictions: Predictions, range_: str, cut: str) -> Sample:
+def precision_by_protein(predictions: Predictions, range_: str, cut: str) -> Statistic:
     """Share of contacts among the most confident valid pairs, averaged over proteins."""
     counted = predictions.derived(count_hits)
     wanted = predictions.lengths // CUTOFFS[cut]
@@ -64,7 +64,7 @@ def precision_by_protein(predictions: Predictions, range_: str, cut: str) -> Sam
     taken = np.minimum(wanted, counted.valid[range_])[proteins]
     precision = counted.hits[range_, cut][proteins] / taken
     rows = np.stack([precision, np.ones_like(precision)], axis=1)
-    return Sample(proteins, rows, ratio, left_out)
+    return Statistic(proteins, rows, ratio, left_out)
 
 
 def count_hits(predictions: Predictions) -> Hits:

@@ -1,8 +1,8 @@
-"""Confidence intervals: how much a figure would move had other proteins been measured.
+"""Confidence intervals: how much a score would move had other proteins been measured.
 
 What is resampled are clusters: proteins that belong together are no independent evidence. With
 many clusters the percentiles of a bootstrap will do. With few they are too narrow, and too near
-to the middle of the scale for shares near 0, errors and high correlations: there, the figure is
+to the middle of the scale for shares near 0, errors and high correlations: there, the score is
 varied by leaving out one cluster at a time (the jackknife), on the scale on which its errors are
 even, and Student's t says how far. `benchmarks/interval_coverage.md` shows what this achieves.
 """
@@ -24,15 +24,15 @@ VERSION = 2
 """Changes when the same predictions get another interval."""
 
 FEW = 100
-"""Clusters worth fewer than this are too few for a bootstrap of a single figure."""
+"""Clusters worth fewer than this are too few for a bootstrap of a single score."""
 
 UNDEFINED_DRAWS = 0.05
-"""Largest share of draws without a figure that an interval can pass over."""
+"""Largest share of draws without a score that an interval can pass over."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the figure lies with this much confidence."""
+    """Where the score lies with this much confidence."""
 
     level: float
     low: float
@@ -54,7 +54,7 @@ def interval(
 ) -> Interval | None:
     """Return the interval of a metric over the choice of proteins, whole clusters at a time.
 
-    The figure is the mean over the seeds of the run, every seed on the same proteins: the interval
+    The score is the mean over the seeds of the run, every seed on the same proteins: the interval
     is about the choice of proteins, not about that of seeds.
 
     Args:
@@ -65,44 +65,46 @@ def interval(
         seed: Seed of the draws; the same seed gives the same interval.
 
     Returns:
-        The interval, or None where the figure itself is undefined, rests on fewer than two
+        The interval, or None where the score itself is undefined, rests on fewer than two
         clusters, or is undefined without a cluster or in more than one draw of twenty.
     """
-    samples = [metric.sample(one) for one in predictions]
-    values = [value for value in (sample.value() for sample in samples) if value is not None]
-    clusters = Clusters.among(predictions, samples[0].proteins)
-    if clusters.n < 2 or len(values) < len(samples):
+    statistics = [metric.statistic(one) for one in predictions]
+    values = [
+        value for value in (statistic.value() for statistic in statistics) if value is not None
+    ]
+    clusters = Clusters.among(predictions, statistics[0].proteins)
+    if clusters.n < 2 or len(values) < len(statistics):
         return None
-    figure = float(np.mean(values))
-    if metric.scale == "share" and figure in (0, 1):
-        telling = [clusters.summed(np.abs(one.rows)).any(axis=1) for one in samples]
-        return _of_share(figure, max(int(np.any(telling, axis=0).sum()), 2), level, clusters)
+    score = float(np.mean(values))
+    if metric.scale == "share" and score in (0, 1):
+        telling = [clusters.summed(np.abs(one.rows)).any(axis=1) for one in statistics]
+        return _of_share(score, max(int(np.any(telling, axis=0).sum()), 2), level, clusters)
     if clusters.worth < FEW:
         return _jackknifed(
-            metric.scale, figure, leave_one_out(samples, clusters).mean(axis=1), level, clusters
+            metric.scale, score, leave_one_out(statistics, clusters).mean(axis=1), level, clusters
         )
-    figures = bootstrap(samples, clusters, draws, seed).mean(axis=1)
-    return of_draws(figure, figures, level, clusters)
+    scores = bootstrap(statistics, clusters, draws, seed).mean(axis=1)
+    return of_draws(score, scores, level, clusters)
 
 
 def of_draws(
-    figure: float, figures: NDArray[np.float64], level: float, clusters: Clusters
+    score: float, scores: NDArray[np.float64], level: float, clusters: Clusters
 ) -> Interval | None:
-    """Return the middle of the figures of bootstrap draws `[draws]`, NaN for undefined ones.
+    """Return the middle of the scores of bootstrap draws `[draws]`, NaN for undefined ones.
 
-    Stretched about the figure by what a bootstrap of n clusters lacks: it knows neither that their
+    Stretched about the score by what a bootstrap of n clusters lacks: it knows neither that their
     spread is estimated (Student's t) nor that it is theirs, about their own mean.
     """
-    defined = figures[np.isfinite(figures)]
-    if len(defined) < (1 - UNDEFINED_DRAWS) * len(figures):
+    defined = scores[np.isfinite(scores)]
+    if len(defined) < (1 - UNDEFINED_DRAWS) * len(scores):
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     freedom = _freedom(clusters)
     stretch = _reach(level, freedom) / _reach(level, math.inf) * math.sqrt(1 + 1 / freedom)
     return Interval(
         level,
-        float(figure - stretch * (figure - low)),
-        float(figure + stretch * (high - figure)),
+        float(score - stretch * (score - low)),
+        float(score + stretch * (high - score)),
         f"percentile bootstrap over {_counted(clusters)}",
         len(defined),
         clusters.n,
@@ -110,18 +112,18 @@ def of_draws(
 
 
 def _jackknifed(
-    scale: Scale, figure: float, without: NDArray[np.float64], level: float, clusters: Clusters
+    scale: Scale, score: float, without: NDArray[np.float64], level: float, clusters: Clusters
 ) -> Interval | None:
-    """Return the interval from the figures without each cluster, `[clusters]`."""
+    """Return the interval from the scores without each cluster, `[clusters]`."""
     if not np.isfinite(without).all():
         return None
-    if scale == "share" and 0 < figure < 1 and (spread := _spread(without)):
-        return _of_share(figure, figure * (1 - figure) / spread**2, level, clusters)
+    if scale == "share" and 0 < score < 1 and (spread := _spread(without)):
+        return _of_share(score, score * (1 - score) / spread**2, level, clusters)
     there, back, name = _SCALES.get(scale, _PLAIN)
     with np.errstate(divide="ignore", invalid="ignore"):
-        middle, moved = there(np.float64(figure)), there(without)
+        middle, moved = there(np.float64(score)), there(without)
     if not np.isfinite(middle) or not np.isfinite(moved).all():
-        middle, moved, back, name = np.asarray(figure), without, *_PLAIN[1:]
+        middle, moved, back, name = np.asarray(score), without, *_PLAIN[1:]
     reach = _reach(level, _freedom(clusters)) * _spread(moved)
     method = f"jackknife over {_counted(clusters)}, Student's t{name}"
     return Interval(
@@ -139,7 +141,7 @@ def _of_share(share: float, n: float, level: float, clusters: Clusters) -> Inter
     reach = math.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
     method = f"Wilson's interval over {_counted(clusters)}, Student's t"
     low, high = max(middle - reach, 0.0), min(middle + reach, 1.0)
-    # Rounding must not push an end beyond the figure itself.
+    # Rounding must not push an end beyond the score itself.
     return Interval(level, min(low, share), max(high, share), method, 0, clusters.n)
 
 
@@ -177,4 +179,4 @@ _SCALES: Mapping[Scale, tuple[_Change, _Change, str]] = {
     "error": (np.log, np.exp, " on logarithms"),
     "correlation": (np.arctanh, np.tanh, " on Fisher's z"),
 }
-"""The scale on which a figure's errors are even: there, back, and its name."""
+"""The scale on which a score's errors are even: there, back, and its name."""

@@ -1,4 +1,4 @@
-"""Metrics, each with an id that fixes its definition, and a figure or a reason for none."""
+"""Metrics, each with an id that fixes its definition, and a score or a reason for none."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tape_bench.cards import Kind
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.scoring import classes, contact_precision, published, values
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.statistic import Sample
+from tape_bench.scoring.statistic import Statistic
 
 Scale = Literal["share", "correlation", "error", "plain"]
-"""What values a figure can have: 0 to 1, -1 to 1, 0 upwards, or any."""
+"""What values a score can have: 0 to 1, -1 to 1, 0 upwards, or any."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, or the reason why there is none."""
+    """A score, or the reason why there is none."""
 
     value: float | None
     reason: str | None
-    """Why there is no figure; None where there is one."""
+    """Why there is no score; None where there is one."""
     n: int
     """Proteins it rests on."""
     left_out: dict[str, int]
@@ -35,7 +35,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Metric:
-    """One way of turning predictions into a figure."""
+    """One way of turning predictions into a score."""
 
     definition: str
     """The id without its target: `accuracy.pooled` of `ss3.accuracy.pooled`."""
@@ -45,14 +45,14 @@ class Metric:
     sentence: str
     """What is computed, in one sentence."""
     scale: Scale
-    of: Callable[[Predictions], Sample] = field(repr=False, compare=False)
+    of: Callable[[Predictions], Statistic] = field(repr=False, compare=False)
 
-    def sample(self, predictions: Predictions) -> Sample:
+    def statistic(self, predictions: Predictions) -> Statistic:
         """Return the metric on these predictions, ready to be summed, swapped or drawn again."""
         broken = np.count_nonzero(~np.isfinite(predictions.values))
         if broken:
             size = predictions.values.size
-            return Sample.empty(f"{broken} of {size} predicted values are not finite numbers")
+            return Statistic.empty(f"{broken} of {size} predicted values are not finite numbers")
         return self.of(predictions)
 
 
@@ -64,15 +64,15 @@ def score(definition: str, predictions: Predictions) -> Estimate:
         predictions: What was predicted and what is true.
 
     Returns:
-        The figure with the number of proteins it rests on, or the reason why it is undefined.
+        The score with the number of proteins it rests on, or the reason why it is undefined.
 
     Raises:
         UsageError: No metric of this id can score predictions of this kind.
     """
-    sample = find(definition, predictions.kind).sample(predictions)
-    value = sample.value()
-    reason = sample.why_undefined() if value is None else None
-    return Estimate(value, reason, sample.n, sample.left_out)
+    statistic = find(definition, predictions.kind).statistic(predictions)
+    value = statistic.value()
+    reason = statistic.why_undefined() if value is None else None
+    return Estimate(value, reason, statistic.n, statistic.left_out)
 
 
 def find(definition: str, kind: Kind) -> Metric:
@@ -162,7 +162,7 @@ def _f1_of_class(class_: str) -> Metric:
     )  # fmt: skip
 
 
-_VALUES: dict[str, tuple[Callable[..., Sample], bool, str]] = {
+_VALUES: dict[str, tuple[Callable[..., Statistic], bool, str]] = {
     "spearman": (values.spearman, True, "rank correlation, equal values sharing their mean rank"),
     "pearson": (values.pearson, True, "linear correlation"),
     "mse": (values.squared_error, False, "mean squared error"),

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.scoring.statistic import Rows, Sample, Weights
+from tape_bench.scoring.statistic import Rows, Statistic, Weights
 
 _ROWS = 16
 """A cumulative sum down this many rows of a table adds whole rows at a time."""
@@ -23,7 +23,7 @@ def mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class RankedSample(Sample):
+class RankedStatistic(Statistic):
     """Spearman's correlation: that of ranks, which each draw has its own of.
 
     `rows` hold the ranks among all proteins; a draw in which some proteins stand several times
@@ -46,15 +46,15 @@ class RankedSample(Sample):
         return self.drawn_together([self], weights)[:, 0]
 
     @classmethod
-    def drawn_together(cls, samples: Sequence[Self], weights: Weights) -> Rows:
+    def drawn_together(cls, statistics: Sequence[Self], weights: Weights) -> Rows:
         """Return the correlations, `[draws, samples]`, with the measured values ranked once."""
         # Clusters of unlike sizes make draws of unlike numbers of proteins. Whole numbers: exact.
         n = weights.sum(axis=1).astype(np.float64)
-        x, spread_x = samples[0]._measured_order.doubled_ranks(weights, n)
+        x, spread_x = statistics[0]._measured_order.doubled_ranks(weights, n)
         x *= weights
-        correlations = np.full((len(weights), len(samples)), np.nan)
-        for sample, correlation in zip(samples, correlations.T, strict=True):
-            y, spread_y = sample._predicted_order.doubled_ranks(weights, n)
+        correlations = np.full((len(weights), len(statistics)), np.nan)
+        for statistic, correlation in zip(statistics, correlations.T, strict=True):
+            y, spread_y = statistic._predicted_order.doubled_ranks(weights, n)
             # Doubled and less one, ranks have the mean n whatever the ties.
             between = np.einsum("dp,dp->d", x, y, dtype=np.float64) - n**3
             scale = np.sqrt(spread_x * spread_y)

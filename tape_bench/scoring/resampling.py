@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tape_bench.data.clusters import joined
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.statistic import Rows, Sample, Weights
+from tape_bench.scoring.statistic import Rows, Statistic, Weights
 
 _CELLS = 1 << 17
 """Weights drawn at once: few enough for the processor's cache, enough to keep numpy busy."""
@@ -72,20 +72,20 @@ class Clusters:
 
 
 def bootstrap(
-    samples: Sequence[Sample], clusters: Clusters, draws: int, seed: int
+    statistics: Sequence[Statistic], clusters: Clusters, draws: int, seed: int
 ) -> NDArray[np.float64]:
-    """Draw clusters with replacement, and compute every sample's figure on the same draws.
+    """Draw clusters with replacement, and compute every sample's score on the same draws.
 
     Args:
-        samples: One metric on the same proteins in the same order, of several predictions.
+        statistics: One metric on the same proteins in the same order, of several predictions.
         clusters: Which of the proteins belong together.
         draws: Number of draws.
         seed: Seed; the result does not depend on the number of cores.
 
     Returns:
-        Figures `[draws, samples]`, NaN where undefined.
+        Scores `[draws, samples]`, NaN where undefined.
     """
-    size = _at_once(draws, samples[0].n)
+    size = _at_once(draws, statistics[0].n)
     starts = range(0, draws, size)
     # Each chunk has its own stream, so that threads cannot change what is drawn.
     streams = dict(zip(starts, np.random.SeedSequence(seed).spawn(len(starts)), strict=True))
@@ -93,22 +93,22 @@ def bootstrap(
     def chosen(start: int) -> Weights:
         return draw(np.random.default_rng(streams[start]), min(size, draws - start), clusters.n)
 
-    return _figures(samples, clusters, starts, chosen)
+    return _scores(statistics, clusters, starts, chosen)
 
 
-def leave_one_out(samples: Sequence[Sample], clusters: Clusters) -> NDArray[np.float64]:
-    """Compute every sample's figure without each of the clusters in turn.
+def leave_one_out(statistics: Sequence[Statistic], clusters: Clusters) -> NDArray[np.float64]:
+    """Compute every sample's score without each of the clusters in turn.
 
     Returns:
-        Figures `[clusters, samples]`, NaN where undefined.
+        Scores `[clusters, samples]`, NaN where undefined.
     """
-    size = _at_once(clusters.n, samples[0].n)
+    size = _at_once(clusters.n, statistics[0].n)
     places = np.arange(clusters.n)
 
     def chosen(start: int) -> Weights:
         return np.asarray(places != places[start : start + size, None], np.float32)
 
-    return _figures(samples, clusters, range(0, clusters.n, size), chosen)
+    return _scores(statistics, clusters, range(0, clusters.n, size), chosen)
 
 
 def draw(random: np.random.Generator, draws: int, n: int) -> Weights:
@@ -130,17 +130,19 @@ def _at_once(draws: int, n: int) -> int:
     return max(1, min(draws, _CELLS // n))
 
 
-def _figures(
-    samples: Sequence[Sample],
+def _scores(
+    statistics: Sequence[Statistic],
     clusters: Clusters,
     starts: Sequence[int],
     chosen: Callable[[int], Weights],
 ) -> NDArray[np.float64]:
-    assert all(np.array_equal(sample.proteins, samples[0].proteins) for sample in samples)
+    assert all(
+        np.array_equal(statistic.proteins, statistics[0].proteins) for statistic in statistics
+    )
 
     def chunk(start: int) -> NDArray[np.float64]:
         weights = clusters.weights(chosen(start))
-        return np.asarray(type(samples[0]).drawn_together(samples, weights), np.float64)
+        return np.asarray(type(statistics[0]).drawn_together(statistics, weights), np.float64)
 
     with ThreadPoolExecutor(threads()) as pool:
         return np.concatenate(list(pool.map(chunk, starts)))

@@ -13,7 +13,7 @@ from tape_bench.scoring.intervals import Interval, of_draws
 from tape_bench.scoring.metrics import Metric
 from tape_bench.scoring.predictions import Predictions
 from tape_bench.scoring.resampling import Clusters, bootstrap
-from tape_bench.scoring.statistic import Rows, Sample
+from tape_bench.scoring.statistic import Rows, Statistic
 
 _CELLS = 1 << 21
 """Swaps drawn at once, to bound memory."""
@@ -49,7 +49,7 @@ def paired_bootstrap(
 
     Proteins that belong together, for either system, are drawn together. Every draw takes the same
     proteins for both systems, so that what makes a protein easy or hard
-    for both cancels. With several seeds, a system's figure is the mean over its seeds.
+    for both cancels. With several seeds, a system's score is the mean over its seeds.
 
     Args:
         metric: What is compared.
@@ -62,18 +62,18 @@ def paired_bootstrap(
     Raises:
         NotComparableError: The systems were not measured on the same proteins and truth.
     """
-    samples, clusters = _samples(metric, a, b)
-    values = [sample.value() for sample in samples]
-    n = samples[0].n
-    for sample, value in zip(samples, values, strict=True):
+    statistics, clusters = _statistics(metric, a, b)
+    values = [statistic.value() for statistic in statistics]
+    n = statistics[0].n
+    for statistic, value in zip(statistics, values, strict=True):
         if value is None:
-            return Difference(None, None, n, clusters.n, sample.why_undefined())
+            return Difference(None, None, n, clusters.n, statistic.why_undefined())
     sign = np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
     difference = float(np.dot(np.array(values, dtype=np.float64), sign))
     if clusters.n < 2:
         few = f"fewer than two {'proteins' if clusters.single else 'clusters of proteins'}"
         return Difference(difference, None, n, clusters.n, few)
-    drawn = bootstrap(samples, clusters, draws, seed) @ sign
+    drawn = bootstrap(statistics, clusters, draws, seed) @ sign
     interval = of_draws(difference, drawn, level, clusters)
     reason = None if interval else "the metric is undefined in too many bootstrap draws"
     return Difference(difference, interval, n, clusters.n, reason)
@@ -97,7 +97,7 @@ def permutation_test(
     With several seeds, a protein's contribution is its mean over the seeds. For correlations, what
     is swapped are standardised predictions, which systems on different scales have in common:
     z-scores among the system's own predictions for Pearson, z-scores of its own ranks for
-    Spearman. These are not ranked anew, so the figure of a swap is Pearson's.
+    Spearman. These are not ranked anew, so the score of a swap is Pearson's.
 
     Returns:
         The two-sided p-value; None where the metric is undefined for one of the systems.
@@ -105,12 +105,16 @@ def permutation_test(
     Raises:
         NotComparableError: The systems were not measured on the same proteins and truth.
     """
-    samples, clusters = _samples(metric, a, b)
-    if any(sample.value() is None for sample in samples):
+    statistics, clusters = _statistics(metric, a, b)
+    if any(statistic.value() is None for statistic in statistics):
         return None
-    of, n = samples[0], clusters.n
-    rows_a = np.mean([sample.rows for sample in samples[: len(a)]], axis=0, dtype=np.float64)
-    rows_b = np.mean([sample.rows for sample in samples[len(a) :]], axis=0, dtype=np.float64)
+    of, n = statistics[0], clusters.n
+    rows_a = np.mean(
+        [statistic.rows for statistic in statistics[: len(a)]], axis=0, dtype=np.float64
+    )
+    rows_b = np.mean(
+        [statistic.rows for statistic in statistics[len(a) :]], axis=0, dtype=np.float64
+    )
     total_a, total_b = rows_a.sum(axis=0), rows_b.sum(axis=0)
     change = clusters.summed(np.asarray(rows_b - rows_a))
 
@@ -151,14 +155,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _samples(
+def _statistics(
     metric: Metric, a: Sequence[Predictions], b: Sequence[Predictions]
-) -> tuple[list[Sample], Clusters]:
+) -> tuple[list[Statistic], Clusters]:
     """Return the samples of both systems, all over the same proteins in the same order."""
     first = a[0]
     matched = [_matched(one, first) for one in (*a, *b)]
-    samples = [metric.sample(one) for one in matched]
-    return samples, Clusters.among(matched, samples[0].proteins)
+    statistics = [metric.statistic(one) for one in matched]
+    return statistics, Clusters.among(matched, statistics[0].proteins)
 
 
 def _matched(predictions: Predictions, first: Predictions) -> Predictions:

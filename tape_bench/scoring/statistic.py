@@ -15,7 +15,7 @@ Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Sample:
+class Statistic:
     """A metric as a sum over proteins followed by a formula.
 
     Pooled accuracy, for one, is the row `(correct residues, labelled residues)` of each protein,
@@ -28,45 +28,45 @@ class Sample:
     rows: Rows
     """What each of them adds to the sum, `[proteins, sums]`."""
     formula: Callable[[Rows], Rows]
-    """From sums `[..., sums]` to figures `[...]`, NaN where there is none."""
+    """From sums `[..., sums]` to scores `[...]`, NaN where there is none."""
     left_out: dict[str, int]
     """Examples the metric cannot score, by reason."""
     undefined: str = "there are no proteins"
     """The reason to give should the formula have no value for all proteins together."""
 
     @classmethod
-    def empty(cls, reason: str) -> Sample:
+    def empty(cls, reason: str) -> Statistic:
         """Build the sample of a metric that has nothing to rest on."""
         nobody = np.zeros(0, dtype=np.int64)
         return cls(nobody, np.zeros((0, 2)), ratio, {}, reason)
 
     @property
     def n(self) -> int:
-        """Number of proteins the figure rests on."""
+        """Number of proteins the score rests on."""
         return len(self.proteins)
 
     def value(self) -> float | None:
-        """Return the figure over all proteins, or None where it is undefined."""
+        """Return the score over all proteins, or None where it is undefined."""
         if not self.n:
             return None
         value = float(self.of_sums(self.rows.sum(axis=0, dtype=np.float64)))
         return value if np.isfinite(value) else None
 
     def why_undefined(self) -> str:
-        """Return the reason for a figure that is None."""
+        """Return the reason for a score that is None."""
         if self.n or not self.left_out:
             return self.undefined
         counts = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items())
         return f"no protein can be scored: {counts}"
 
     def drawn(self, weights: Weights) -> Rows:
-        """Return the figure of every draw, `[draws]`, NaN where it is undefined."""
+        """Return the score of every draw, `[draws]`, NaN where it is undefined."""
         return self.of_sums(weights.astype(self.rows.dtype, copy=False) @ self.rows)
 
     @classmethod
-    def drawn_together(cls, samples: Sequence[Self], weights: Weights) -> Rows:
-        """Return the figures of samples that differ in the predictions only, `[draws, samples]`."""
-        return np.stack([sample.drawn(weights) for sample in samples], axis=1)
+    def drawn_together(cls, statistics: Sequence[Self], weights: Weights) -> Rows:
+        """Return the scores of samples that differ in the predictions only, `[draws, samples]`."""
+        return np.stack([statistic.drawn(weights) for statistic in statistics], axis=1)
 
     def of_sums(self, sums: Rows) -> Rows:
         """Apply the formula to sums `[..., sums]`."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.scoring.predictions import Predictions
-from tape_bench.scoring.ranks import RankedSample, mid_ranks
-from tape_bench.scoring.statistic import Rows, Sample, left_out_by, ratio
+from tape_bench.scoring.ranks import RankedStatistic, mid_ranks
+from tape_bench.scoring.statistic import Rows, Statistic, left_out_by, ratio
 
 Mode = tuple[str, float]
 """Which measured values count: `(">", 2.5)` or `("<=", 2.5)`."""
@@ -18,30 +18,30 @@ _ROUNDING = 1e-12
 """A spread this small beside the values themselves is rounding, not signal."""
 
 
-def squared_error(predictions: Predictions, mode: Mode | None = None) -> Sample:
+def squared_error(predictions: Predictions, mode: Mode | None = None) -> Statistic:
     """Mean of (predicted - measured) squared."""
     return _mean_error(predictions, mode, np.square)
 
 
-def absolute_error(predictions: Predictions, mode: Mode | None = None) -> Sample:
+def absolute_error(predictions: Predictions, mode: Mode | None = None) -> Statistic:
     """Mean of |predicted - measured|."""
     return _mean_error(predictions, mode, np.abs)
 
 
-def pearson(predictions: Predictions, mode: Mode | None = None) -> Sample:
+def pearson(predictions: Predictions, mode: Mode | None = None) -> Statistic:
     """Linear correlation of predicted with measured values."""
     proteins, measured, predicted, left_out = _chosen(predictions, mode)
     rows = _moments(_standard(measured), _standard(predicted))
     undefined = _why_no_correlation(measured, predicted)
-    return Sample(proteins, rows, correlation, left_out, undefined)
+    return Statistic(proteins, rows, correlation, left_out, undefined)
 
 
-def spearman(predictions: Predictions, mode: Mode | None = None) -> Sample:
+def spearman(predictions: Predictions, mode: Mode | None = None) -> Statistic:
     """Rank correlation of predicted with measured values, equal values sharing their mean rank."""
     proteins, measured, predicted, left_out = _chosen(predictions, mode)
     rows = _moments(_standard(mid_ranks(measured)), _standard(mid_ranks(predicted)))
     undefined = _why_no_correlation(measured, predicted)
-    return RankedSample(
+    return RankedStatistic(
         proteins, rows, correlation, left_out, undefined, measured=measured, predicted=predicted
     )
 
@@ -57,10 +57,10 @@ def correlation(sums: Rows) -> Rows:
 
 def _mean_error(
     predictions: Predictions, mode: Mode | None, size: Callable[[Rows], Rows]
-) -> Sample:
+) -> Statistic:
     proteins, measured, predicted, left_out = _chosen(predictions, mode)
     rows = np.stack([size(predicted - measured), np.ones_like(measured)], axis=1)
-    return Sample(proteins, rows, ratio, left_out)
+    return Statistic(proteins, rows, ratio, left_out)
 
 
 def _chosen(

@@ -11,9 +11,9 @@ from tape_bench.cache.precision import stored_as
 from tape_bench.embedding.executors.session import Session
 from tape_bench.errors import UsageError
 from tape_bench.models.embedder import Described, Network
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.results import provenance
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 from tape_bench.speed.cache_rates import CacheRates, cache_rates
 from tape_bench.speed.machine import copy_rate
 from tape_bench.speed.measure import Speed, enough_for, measure, warm_up
@@ -38,7 +38,7 @@ class Benchmark:
 def benchmark(
     session: Session,
     lengths: str,
-    watch: Watch,
+    progress: Progress,
     *,
     proteins: int | None = None,
     seconds: float | None = None,
@@ -47,8 +47,8 @@ def benchmark(
 
     Args:
         session: the model, and processes that share the work, if more than one is to be measured.
-        lengths: `tape`, a task's name, or a number of residues; see `workload.lengths`.
-        watch: hears of progress.
+        lengths: `tape`, a task's name, or a number of residues; see `synthetic.lengths`.
+        progress: hears of progress.
         proteins: how many; None for as many as take `seconds`.
         seconds: about how long to embed; 20 if None.
 
@@ -57,7 +57,7 @@ def benchmark(
         ModelError: the model fails.
     """
     model, identity = session.model, session.identity
-    typical = workload.lengths(500, lengths)
+    typical = synthetic.lengths(500, lengths)
     longest = identity.longest_input or max(typical)
     if lengths.isdecimal() and int(lengths) > longest:
         raise UsageError(
@@ -67,25 +67,27 @@ def benchmark(
         )
     draw = partial(_draw, lengths, longest)
     network = model.describe() if isinstance(model, Described) else None
-    watch.begin(identity.name)
-    watch.progress("warm up", 0, 1, "rounds")
+    progress.begin(identity.name)
+    progress.advance("warm up", 0, 1, "rounds")
     warm_up(model, draw)
     count = proteins or enough_for(seconds or 20, model, draw)
-    watch.progress("warm up", 1, 1, "rounds")
-    speed = measure(model, draw(count), partial(_tell, watch, "embed"))
+    progress.advance("warm up", 1, 1, "rounds")
+    speed = measure(model, draw(count), partial(_tell, progress, "embed"))
     memory = provenance.peak_memory()
     together = None
     if session.executor.parts > 1:
-        together = measure_together(session, draw, count, partial(_tell, watch, "embed together"))
-    watch.progress("cache", 0, 1, "rounds")
+        together = measure_together(
+            session, draw, count, partial(_tell, progress, "embed together")
+        )
+    progress.advance("cache", 0, 1, "rounds")
     rates = cache_rates(paths.cache(), identity.hidden_size, stored_as(identity, None), typical)
-    watch.progress("cache", 1, 1, "rounds")
+    progress.advance("cache", 1, 1, "rounds")
     return Benchmark(network, speed, together, memory, rates, copy_rate())
 
 
 def _draw(lengths: str, longest: int, count: int) -> Sequence[str]:
-    return workload.proteins([min(n, longest) for n in workload.lengths(count, lengths)])
+    return synthetic.proteins([min(n, longest) for n in synthetic.lengths(count, lengths)])
 
 
-def _tell(watch: Watch, phase: str, done: int, total: int) -> None:
-    watch.progress(phase, done, total, "residues")
+def _tell(progress: Progress, phase: str, done: int, total: int) -> None:
+    progress.advance(phase, done, total, "residues")

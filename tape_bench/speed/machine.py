@@ -45,7 +45,7 @@ class MatmulRate:
         self._tokens, self._dtype, self._device = tokens, dtype, device
         self._begun = time.perf_counter()
 
-    def sample(self) -> None:
+    def take(self) -> None:
         """Time a product of each shape, unless much of the time has gone into that already."""
         started = time.perf_counter()
         if self.seconds > _SHARE * (started - self._begun):
@@ -71,7 +71,7 @@ class MatmulRate:
 
     @property
     def flops_per_second(self) -> float:
-        """The best shape's rate. There must have been a sample."""
+        """The best shape's rate. It must have been measured."""
         return max(map(statistics.median, self._rates.values()))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from tape_bench.embedding.fill import Progress
 from tape_bench.embedding.forward import PADDED_TOKENS, Launched
 from tape_bench.embedding.in_memory import represent
 from tape_bench.models.embedder import Described, Embedder, Network, PackedEmbedder
 from tape_bench.models.placement import dtype_named
+from tape_bench.progress import Advance
 from tape_bench.speed.flops import useful_flops
 from tape_bench.speed.machine import MatmulRate
 
@@ -60,7 +60,7 @@ class Speed:
         return self.useful_flops_per_second / self.matmul_flops_per_second
 
     def as_dict(self) -> dict[str, float | None]:
-        """Return everything, the derived figures too."""
+        """Return everything, the derived scores too."""
         derived = ("residues_per_second", "share_of_matmul")
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
@@ -68,7 +68,7 @@ class Speed:
 def measure(
     model: Embedder,
     sequences: Sequence[str],
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Speed:
     """Embed proteins, one vector each, and take the time.
 
@@ -91,7 +91,7 @@ def measure(
     ceiling = matmul_rate(model, network)
 
     def between(done: int, total: int) -> None:
-        ceiling.sample()
+        ceiling.take()
         if progress is not None:
             progress(done, total)
 
@@ -131,7 +131,7 @@ def enough_for(seconds: float, model: Embedder, draw: Draw) -> int:
 
 
 def _embed(
-    model: Embedder, sequences: Sequence[str], progress: Progress | None = None
+    model: Embedder, sequences: Sequence[str], progress: Advance | None = None
 ) -> tuple[float, Launched]:
     """Return the seconds it took, and what the model was given."""
     started = time.perf_counter()

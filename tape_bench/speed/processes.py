@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tape_bench.cache.vectors import Cache
-from tape_bench.embedding.embeddings import Library, Need
+from tape_bench.embedding.embeddings import Embeddings, Request
 from tape_bench.embedding.executors.session import Session
-from tape_bench.embedding.fill import Progress
+from tape_bench.progress import Advance
 from tape_bench.speed.measure import Draw
 
 
@@ -27,7 +27,7 @@ class Together:
 
 
 def measure_together(
-    session: Session, draw: Draw, count: int, progress: Progress | None = None
+    session: Session, draw: Draw, count: int, progress: Advance | None = None
 ) -> Together:
     """Embed so many proteins a process, and a quarter of them before.
 
@@ -52,10 +52,10 @@ def measure_together(
     return Together(processes, residues[1], most, rate)
 
 
-def _embed(session: Session, proteins: Sequence[str], progress: Progress | None) -> float:
+def _embed(session: Session, proteins: Sequence[str], progress: Advance | None) -> float:
     # Nothing is to be found in the cache, and nothing is to stay there.
     with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
-        library = Library(session, Cache.of(session.model, "float32", Path(root)))
+        embeddings = Embeddings(session, Cache.of(session.model, "float32", Path(root)))
         started = time.perf_counter()
-        library.fill([Need(tuple(proteins), "mean")], progress)
+        embeddings.fill([Request(tuple(proteins), "mean")], progress)
         return time.perf_counter() - started

@@ -88,9 +88,9 @@ def test_a_log_hears_of_what_lasts(capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0.0)
     lines = Lines()
     lines.begin("contact", 2, 5)
-    lines.progress("train, seed 0", 3, 100, "epochs", "validation loss 0.5")
+    lines.advance("train, seed 0", 3, 100, "epochs", "validation loss 0.5")
     lines.close("stopped early: best epoch 1 of 3, at most 100")
-    lines.progress("score", 8, 8, "metrics")
+    lines.advance("score", 8, 8, "metrics")
     lines.end("contact", "complete")
     told = [line.split(" in ")[0] for line in capsys.readouterr().err.splitlines()]
     assert told == [
@@ -104,7 +104,7 @@ def test_a_log_hears_of_what_lasts(capsys, monkeypatch):
 def test_a_log_hears_of_nothing_where_nothing_was_done(capsys):
     lines = Lines()
     lines.begin("contact")
-    lines.progress("train", 0, 0, "epochs")
+    lines.advance("train", 0, 0, "epochs")
     lines.end("contact", "failed")
     assert capsys.readouterr().err == "contact: failed\n"
 
@@ -113,6 +113,6 @@ def test_a_log_hears_of_a_phase_once_where_it_is_short(capsys):
     lines = Lines()
     lines.begin("contact")
     for epoch in range(1, 5):
-        lines.progress("train", epoch, 100, "epochs")
+        lines.advance("train", epoch, 100, "epochs")
     lines.begin("stability")
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -9,10 +9,10 @@ import pytest
 
 from tape_bench.data import simulated
 from tape_bench.data.simulated import chain
+from tape_bench.data.simulated.biology import AFFINITY, draw
 from tape_bench.data.simulated.chain import fold
+from tape_bench.data.simulated.elements import architecture, burial_pattern
 from tape_bench.data.simulated.fluorescence import Landscape
-from tape_bench.data.simulated.segments import architecture, burial_pattern
-from tape_bench.data.simulated.world import AFFINITY, draw
 from tape_bench.errors import UsageError
 
 SPLITS = {

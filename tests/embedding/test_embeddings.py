@@ -1,4 +1,4 @@
-"""A run's library computes what is not there, once, whoever needs it."""
+"""A run computes what is not there, once, whoever needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tape_bench.cache.precision import stored_as
 from tape_bench.cache.vectors import Cache
-from tape_bench.embedding.embeddings import Library, Need, open_library
+from tape_bench.embedding.embeddings import Embeddings, Request, open_embeddings
 from tape_bench.embedding.executors.session import Session
 from tape_bench.errors import ModelError
 
@@ -22,53 +22,57 @@ PROTEINS = tuple(
 
 
 @pytest.fixture
-def library(letters, tmp_path: Path) -> Library:
-    return Library(Session.of(letters), Cache.of(letters, "float32", tmp_path))
+def embeddings(letters, tmp_path: Path) -> Embeddings:
+    return Embeddings(Session.of(letters), Cache.of(letters, "float32", tmp_path))
 
 
-def read(library: Library, need: Need) -> dict[str, np.ndarray]:
-    with library.open(need) as shelf:
-        return {sequence: np.array(shelf[sequence]) for sequence in shelf}
+def read(embeddings: Embeddings, request: Request) -> dict[str, np.ndarray]:
+    with embeddings.open(request) as cached:
+        return {sequence: np.array(cached[sequence]) for sequence in cached}
 
 
 @pytest.mark.parametrize("pool", ["residues", "mean", "first"])
-def test_each_protein_gets_its_own_vectors(library, expected, pool):
-    found = read(library, Need(PROTEINS, pool))
+def test_each_protein_gets_its_own_vectors(embeddings, expected, pool):
+    found = read(embeddings, Request(PROTEINS, pool))
     assert set(found) == set(PROTEINS)
     for sequence, vectors in found.items():
         np.testing.assert_array_equal(vectors, expected(sequence, pool))
 
 
-def test_what_several_tasks_read_is_computed_once(library, letters, expected):
-    needs = [Need(PROTEINS[:40], "residues"), Need(PROTEINS[20:], "mean"), Need(PROTEINS, "mean")]
-    library.fill(needs)
+def test_what_several_tasks_read_is_computed_once(embeddings, letters, expected):
+    requests = [
+        Request(PROTEINS[:40], "residues"),
+        Request(PROTEINS[20:], "mean"),
+        Request(PROTEINS, "mean"),
+    ]
+    embeddings.fill(requests)
     assert sorted(s for launch in letters.launches for s in launch) == sorted(set(PROTEINS))
-    assert library.computed.residues == sum(map(len, set(PROTEINS)))
+    assert embeddings.computed.residues == sum(map(len, set(PROTEINS)))
     letters.launches.clear()
-    for need in needs:
-        for sequence, vectors in read(library, need).items():
-            np.testing.assert_array_equal(vectors, expected(sequence, need.pool))
+    for request in requests:
+        for sequence, vectors in read(embeddings, request).items():
+            np.testing.assert_array_equal(vectors, expected(sequence, request.pool))
     assert letters.launches == []
 
 
-def test_a_second_run_never_looks_at_the_network(library, letters, tmp_path):
-    read(library, Need(PROTEINS, "mean"))
+def test_a_second_run_never_looks_at_the_network(embeddings, letters, tmp_path):
+    read(embeddings, Request(PROTEINS, "mean"))
     letters.launches.clear()
-    again = Library(Session.of(letters), Cache.of(letters, "float32", tmp_path))
-    read(again, Need(PROTEINS, "mean"))
+    again = Embeddings(Session.of(letters), Cache.of(letters, "float32", tmp_path))
+    read(again, Request(PROTEINS, "mean"))
     assert letters.launches == []
     assert (again.computed.residues, again.rate) == (0, None)
 
 
 def test_what_another_process_has_added_since_is_not_computed_again(letters, letters_of, tmp_path):
     mine, theirs = (
-        Library(Session.of(model), Cache.of(letters, "float32", tmp_path))
+        Embeddings(Session.of(model), Cache.of(letters, "float32", tmp_path))
         for model in (letters, letters_of())
     )
-    mine.fill([Need(PROTEINS[:20], "mean")])
-    theirs.fill([Need(PROTEINS, "mean")])
+    mine.fill([Request(PROTEINS[:20], "mean")])
+    theirs.fill([Request(PROTEINS, "mean")])
     letters.launches.clear()
-    read(mine, Need(PROTEINS, "mean"))
+    read(mine, Request(PROTEINS, "mean"))
     assert letters.launches == []
 
 
@@ -78,27 +82,28 @@ def test_an_interrupted_run_loses_no_batch_it_has_written(letters, tmp_path):
 
     launches = []
     for allowed in (3, 5, 100):
-        library = Library(Session.of(letters), Cache.of(letters, "float32", tmp_path))
+        embeddings = Embeddings(Session.of(letters), Cache.of(letters, "float32", tmp_path))
 
         def stop(done, total, allowed=allowed):
             if len(letters.launches) >= allowed:
                 raise Killed
 
         with contextlib.suppress(Killed):
-            library.fill([Need(PROTEINS, "residues")], stop)
+            embeddings.fill([Request(PROTEINS, "residues")], stop)
         launches += letters.launches
         letters.launches.clear()
     # The very batches of an undisturbed run, each of them once.
     read(
-        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path / "calm")),
-        Need(PROTEINS, "residues"),
+        Embeddings(Session.of(letters), Cache.of(letters, "float32", tmp_path / "calm")),
+        Request(PROTEINS, "residues"),
     )
     assert launches == letters.launches
 
 
 def test_damaged_vectors_are_computed_again(letters, expected, tmp_path):
     read(
-        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean")
+        Embeddings(Session.of(letters), Cache.of(letters, "float32", tmp_path)),
+        Request(PROTEINS, "mean"),
     )
     cache = Cache.of(letters, "float32", tmp_path)
     (vectors,) = cache.folder.glob("*.vectors")
@@ -108,21 +113,22 @@ def test_damaged_vectors_are_computed_again(letters, expected, tmp_path):
     vectors.write_bytes(content)
     letters.launches.clear()
     with pytest.warns(UserWarning, match="2 kept representations are not what was written"):
-        found = read(Library(Session.of(letters), cache), Need(PROTEINS, "mean"))
+        found = read(Embeddings(Session.of(letters), cache), Request(PROTEINS, "mean"))
     assert sum(map(len, letters.launches)) == 2
     for sequence, vectors in found.items():
         np.testing.assert_array_equal(vectors, expected(sequence, "mean"))
     letters.launches.clear()
     read(
-        Library(Session.of(letters), Cache.of(letters, "float32", tmp_path)), Need(PROTEINS, "mean")
+        Embeddings(Session.of(letters), Cache.of(letters, "float32", tmp_path)),
+        Request(PROTEINS, "mean"),
     )
     assert letters.launches == []
 
 
-def test_windows_have_entries_of_their_own(library, letters, expected):
+def test_windows_have_entries_of_their_own(embeddings, letters, expected):
     long = "ACDEFGHIKL" * 4
-    whole = read(library, Need((long, "MKV"), "residues"))
-    windowed = read(library, Need((long, "MKV"), "residues", window=20))
+    whole = read(embeddings, Request((long, "MKV"), "residues"))
+    windowed = read(embeddings, Request((long, "MKV"), "residues", window=20))
     np.testing.assert_array_equal(whole[long], expected(long, "residues"))
     # Places are counted from each window's start.
     assert windowed[long][:, 1].max() == 19
@@ -132,15 +138,15 @@ def test_windows_have_entries_of_their_own(library, letters, expected):
 
 def test_short_room_keeps_the_small_and_computes_the_rest_each_time(letters, expected, tmp_path):
     cache = Cache.of(letters, "float32", tmp_path)
-    need = Need(PROTEINS, "residues")
+    request = Request(PROTEINS, "residues")
     sizes = sorted(12 * len(s) for s in set(PROTEINS))
     known = sum(path.stat().st_size for path in cache.folder.iterdir())
-    library = Library(Session.of(letters), cache, limit=known + sum(sizes[:10]))
+    embeddings = Embeddings(Session.of(letters), cache, limit=known + sum(sizes[:10]))
     with pytest.warns(UserWarning, match="has room for 0.0 of the 0.0 GB"):
-        shelf = library.open(need)
+        cached = embeddings.open(request)
     assert len(cache._places) == 10
     for sequence in PROTEINS:
-        np.testing.assert_array_equal(shelf[sequence], expected(sequence, "residues"))
+        np.testing.assert_array_equal(cached[sequence], expected(sequence, "residues"))
 
 
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
@@ -156,26 +162,30 @@ def test_short_room_changes_no_value(letters_of, tmp_path, stored, pool):
         def embed(self, sequences, pool="residues"):
             return [values / np.float32(3) for values in self._embed(sequences, pool)]
 
-    model, need = Thirds(), Need(PROTEINS, pool)
-    ample = read(Library(Session.of(model), Cache.of(model, stored, tmp_path / "ample")), need)
+    model, request = Thirds(), Request(PROTEINS, pool)
+    ample = read(
+        Embeddings(Session.of(model), Cache.of(model, stored, tmp_path / "ample")), request
+    )
     cache = Cache.of(model, stored, tmp_path / "short")
     with pytest.warns(UserWarning, match="has room for"):
-        shelf = Library(Session.of(model), cache, limit=1).open(need)
+        cached = Embeddings(Session.of(model), cache, limit=1).open(request)
     assert not cache._places
     for sequence in PROTEINS:
-        np.testing.assert_array_equal(shelf[sequence], ample[sequence])
-        assert not shelf[sequence].flags.writeable
+        np.testing.assert_array_equal(cached[sequence], ample[sequence])
+        assert not cached[sequence].flags.writeable
 
 
 def test_a_task_is_given_the_room_of_another_models(letters, letters_of, expected, tmp_path):
     old = Cache.of(letters_of(digest="2" * 64), "float32", tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Library(Session.of(letters_of(digest="2" * 64)), old).fill([Need(PROTEINS, "residues")])
+        Embeddings(Session.of(letters_of(digest="2" * 64)), old).fill(
+            [Request(PROTEINS, "residues")]
+        )
         size = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
         cache = Cache.of(letters, "float32", tmp_path)
-        library = Library(Session.of(letters), cache, limit=size + 1500)
-        read(library, Need(PROTEINS, "residues"))
+        embeddings = Embeddings(Session.of(letters), cache, limit=size + 1500)
+        read(embeddings, Request(PROTEINS, "residues"))
     assert len(cache._places) == len(set(PROTEINS))
     assert list(old.folder.glob("*.vectors")) == []
 
@@ -183,28 +193,28 @@ def test_a_task_is_given_the_room_of_another_models(letters, letters_of, expecte
 def test_models_without_a_digest_leave_nothing_on_disk(letters_of, expected, tmp_path, monkeypatch):
     monkeypatch.setenv("TAPE_BENCH_CACHE", str(tmp_path / "cache"))
     letters = letters_of(digest=None)
-    with open_library(Session.of(letters), "float32") as library:
-        library.fill([Need(PROTEINS, "mean")])
+    with open_embeddings(Session.of(letters), "float32") as embeddings:
+        embeddings.fill([Request(PROTEINS, "mean")])
         assert letters.launches == []
-        for sequence, vectors in read(library, Need(PROTEINS, "mean")).items():
+        for sequence, vectors in read(embeddings, Request(PROTEINS, "mean")).items():
             np.testing.assert_array_equal(vectors, expected(sequence, "mean"))
-        assert library.computed.residues == sum(map(len, set(PROTEINS)))
+        assert embeddings.computed.residues == sum(map(len, set(PROTEINS)))
     assert not (tmp_path / "cache").exists()
 
 
 def test_half_precision_is_read_back_as_it_is_kept(letters, expected, tmp_path):
     """The first run and all later ones must give heads the same numbers."""
     for _ in range(2):
-        library = Library(Session.of(letters), Cache.of(letters, "float16", tmp_path))
-        for sequence, vectors in read(library, Need(PROTEINS, "mean")).items():
+        embeddings = Embeddings(Session.of(letters), Cache.of(letters, "float16", tmp_path))
+        for sequence, vectors in read(embeddings, Request(PROTEINS, "mean")).items():
             halved = expected(sequence, "mean").astype(np.float16).astype(np.float32)
             np.testing.assert_array_equal(vectors, halved)
             assert vectors.dtype == np.float32
 
 
-def test_too_long_a_protein_is_refused_before_anything_is_computed(library, letters):
+def test_too_long_a_protein_is_refused_before_anything_is_computed(embeddings, letters):
     with pytest.raises(ModelError, match="longer than the 500"):
-        library.fill([Need(("A" * 501, "MKV"), "mean")])
+        embeddings.fill([Request(("A" * 501, "MKV"), "mean")])
     assert letters.launches == []
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tape_bench.embedding.forward import Forward, Reading
+from tape_bench.embedding.forward import Entry, Forward
 from tape_bench.embedding.in_memory import represent
 from tape_bench.errors import ModelError
 
@@ -44,7 +44,7 @@ def queued(letters):
 
 
 def batches(*lengths):
-    return [[Reading("A" * length)] for length in lengths]
+    return [[Entry("A" * length)] for length in lengths]
 
 
 def test_the_next_begins_before_the_last_ends(queued):

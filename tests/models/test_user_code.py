@@ -11,7 +11,7 @@ import pytest
 
 from tape_bench import evaluate
 from tape_bench.data.vocabulary import TAPE_IUPAC
-from tape_bench.embedding.forward import Forward, Reading
+from tape_bench.embedding.forward import Entry, Forward
 from tape_bench.embedding.perplexity import masked_loss
 from tape_bench.errors import ModelError, TasksFailedError
 from tape_bench.models import load_model
@@ -138,14 +138,14 @@ def test_a_model_that_raises_fails_its_task_and_no_other(model, tmp_path):
 def test_what_is_no_representation(model, gives, says):
     spec = model(f"class Mine(Good):\n    def embed(self, s, pool='mean'):\n        return {gives}")
     with pytest.raises(ModelError, match=f"the model mine gave (.|\n)*{says}"):
-        Forward(load_model(spec))([Reading("MKV")], ["residues"])
+        Forward(load_model(spec))([Entry("MKV")], ["residues"])
 
 
 def test_errors_of_our_own_models_are_not_dressed_up(monkeypatch):
     model = load_model("onehot")
     monkeypatch.setattr(type(model), "embed", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Forward(model)([Reading("MKV")], ["residues"])
+        Forward(model)([Entry("MKV")], ["residues"])
 
 
 @pytest.mark.parametrize("name", ["random", "json", "base.of.mine", "no-identifier"])

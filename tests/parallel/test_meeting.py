@@ -15,7 +15,7 @@ from torch import distributed
 from tape_bench.errors import ModelError, PeerLostError
 from tape_bench.parallel import meeting
 from tape_bench.parallel.launchers import Place
-from tape_bench.parallel.meeting import Waiting, gather, interruptibly, meet
+from tape_bench.parallel.meeting import Waiting, assemble, interruptibly, meet
 
 
 def places(size: int) -> list[Place]:
@@ -72,7 +72,7 @@ def test_several_that_are_missing_are_listed():
     store = distributed.HashStore()
     store.set("here/1", "")
     with pytest.raises(PeerLostError, match=r"2 processes: ranks 2, 3 of 4"):
-        gather(store, places(4)[0], Waiting("here", speaks=False))
+        assemble(store, places(4)[0], Waiting("here", speaks=False))
 
 
 def test_a_taken_port_is_told(environment):

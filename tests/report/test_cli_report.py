@@ -104,7 +104,7 @@ def test_no_records_of_ones_own_are_told(invoke, tmp_path, monkeypatch, content)
 
     text = " ".join(done.output.split())
     assert done.exit_code == 0
-    assert "no records of yours in results; these are the published figures" in text
+    assert "no records of yours in results; these are the published scores" in text
     assert "`tape-bench report trials`" in text
     assert "ProteinLM-3B" in text
     assert any("bad.json" in line for line in told) is bool(content)

@@ -1,4 +1,4 @@
-"""Data frames: one row a figure, read back against the records they come from."""
+"""Data frames: one row a score, read back against the records they come from."""
 
 from __future__ import annotations
 

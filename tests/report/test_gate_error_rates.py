@@ -25,7 +25,7 @@ def rates():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "n", "figures", "seeds"),
+    ("kind", "n", "scores", "seeds"),
     [
         ("sequence_value", 100, 1, None),
         ("sequence_value", 100, 5, None),
@@ -36,8 +36,8 @@ def rates():
         ("token_class", 100, 1, 3),
     ],
 )
-def test_false_alarms_are_rare(rates, kind, n, figures, seeds):
-    found = rates(kind, loss=0.0, n=n, figures=figures, seeds=seeds, pairs=200, draws=500)
+def test_false_alarms_are_rare(rates, kind, n, scores, seeds):
+    found = rates(kind, loss=0.0, n=n, scores=scores, seeds=seeds, pairs=200, draws=500)
 
     # 5 % of 200 are 10; with chance in the simulation itself, three standard errors more are 19.
     assert found.alarms <= 0.05

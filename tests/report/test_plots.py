@@ -9,7 +9,7 @@ from tape_bench.errors import RecordError, UsageError
 from tape_bench.report import plots
 from tape_bench.report.leaderboard.build import build_leaderboard
 from tape_bench.report.plots import detail, mutations, slices, style
-from tape_bench.results.collect import gather
+from tape_bench.results.collect import collect_records
 from tape_bench.scoring.metrics import find
 from tape_bench.scoring.predictions import Predictions, items_per_example
 
@@ -105,7 +105,7 @@ def test_mutations_are_counted_against_the_usual_residues():
 )
 def test_every_picture_of_a_record_is_drawn(tmp_path, write_run, task, predictions, kinds):
     write_run(tmp_path / "results", predictions, task, model="<b>$x$</b>")
-    (filed,) = gather([tmp_path / "results"]).filed
+    (filed,) = collect_records([tmp_path / "results"]).filed
 
     drawn = plots.of_record(filed)
 
@@ -124,7 +124,7 @@ def drawn_text(figure) -> str:
 
 def test_pictures_say_what_they_show(tmp_path, write_run):
     write_run(tmp_path, contacts(), "contact", model="m", data="simulated", seeds=(0,))
-    (filed,) = gather([tmp_path]).filed
+    (filed,) = collect_records([tmp_path]).filed
     picture = next(plot for plot in plots.of_record(filed) if "contacts" in plot.name)
 
     figure = picture.draw()
@@ -156,14 +156,14 @@ def test_long_names_are_folded_and_not_cut():
 
 def test_values_give_a_scatter_and_nothing_by_length(tmp_path, write_run, measured):
     write_run(tmp_path, measured(0.5), "stability")
-    (filed,) = gather([tmp_path]).filed
+    (filed,) = collect_records([tmp_path]).filed
 
     assert [plot.name.split("-")[0] for plot in plots.of_record(filed)] == ["bert/scatter"]
 
 
 def test_a_protein_nobody_scored_is_named(tmp_path, write_run):
     write_run(tmp_path, contacts(), "contact")
-    (filed,) = gather([tmp_path]).filed
+    (filed,) = collect_records([tmp_path]).filed
     (plot,) = plots.of_record(filed, ["contacts"], ["nobody"])
 
     with pytest.raises(UsageError, match="no protein named 'nobody'"):
@@ -173,7 +173,7 @@ def test_a_protein_nobody_scored_is_named(tmp_path, write_run):
 def test_without_predictions_there_is_no_picture(tmp_path, write_run, measured):
     path = write_run(tmp_path, measured(0.5), "stability")
     path.with_suffix(".predictions.npz").unlink()
-    (filed,) = gather([tmp_path]).filed
+    (filed,) = collect_records([tmp_path]).filed
 
     with pytest.raises(RecordError, match="not beside the record"):
         plots.of_record(filed)
@@ -201,7 +201,7 @@ def test_models_on_the_same_proteins_share_a_picture(tmp_path, write_run):
     predictions = residues()
     for model in ("one", "other"):
         write_run(tmp_path / model, predictions, "secondary_structure", model=model)
-    filed = gather([tmp_path / "one", tmp_path / "other"]).filed
+    filed = collect_records([tmp_path / "one", tmp_path / "other"]).filed
 
     drawn = {plot.name.split("-")[0]: plot for plot in plots.of_records(filed)}
 
@@ -218,7 +218,7 @@ def test_one_model_with_two_heads_has_two_names(tmp_path, write_run):
     predictions = residues()
     for place in ("a", "b", "c"):
         write_run(tmp_path / place, predictions, "secondary_structure")
-    filed = gather([tmp_path / place for place in "abc"]).filed
+    filed = collect_records([tmp_path / place for place in "abc"]).filed
 
     names = [
         text.get_text()

@@ -19,7 +19,7 @@ def folder(tmp_path, make):
 def test_folders_and_files_are_read_once_each(folder):
     one = next(store.find(folder))
 
-    found = collect.gather([folder, one, folder / "a"])
+    found = collect.collect_records([folder, one, folder / "a"])
 
     assert sorted(record.model.name for record in found.records) == ["a", "b"]
     assert all(filed.intact for filed in found.filed)
@@ -33,7 +33,7 @@ def test_what_cannot_be_read_is_reported(folder):
     (folder / "future.json").write_text(json.dumps(content | {"schema_version": 99}))
     (folder / "list.json").write_text("[]")
 
-    found = collect.gather([folder])
+    found = collect.collect_records([folder])
 
     assert len(found.filed) == 2
     said = "\n".join(collect.warnings(found))
@@ -52,7 +52,7 @@ def test_an_edit_by_hand_shows(folder):
     content["metrics"][0]["value"] = 0.99
     path.write_text(json.dumps(content))
 
-    (filed,) = collect.gather([path]).filed
+    (filed,) = collect.collect_records([path]).filed
 
     assert not filed.intact
 
@@ -61,11 +61,11 @@ def test_other_layout_of_the_same_json_is_no_edit(folder):
     path = next(store.find(folder / "a"))
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
 
-    (filed,) = collect.gather([path]).filed
+    (filed,) = collect.collect_records([path]).filed
 
     assert filed.intact
 
 
 def test_a_place_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="no such file or folder"):
-        collect.gather([tmp_path / "nowhere"])
+        collect.collect_records([tmp_path / "nowhere"])

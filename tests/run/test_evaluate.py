@@ -19,7 +19,7 @@ from tape_bench.errors import ModelError, TasksFailedError, UsageError
 from tape_bench.models.controls.onehot import one_hot
 from tape_bench.models.embedder import Identity
 from tape_bench.models.evidence import PROBES
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.protocols.probe import fit as fitting
 from tape_bench.results import store
 from tape_bench.results.predictions import read_predictions
@@ -155,13 +155,13 @@ def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
     settings["head"] = "tape"
     undisturbed = run_one(settings | {"out": tmp_path / "calm"}, seeds=(0, 1, 2))
 
-    class Interrupting(Watch):
-        def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
+    class Interrupting(Progress):
+        def advance(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
             if "seed 2" in phase:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_one(settings, seeds=(0, 1, 2), watch=Interrupting())
+        run_one(settings, seeds=(0, 1, 2), progress=Interrupting())
     (path,) = store.find(settings["out"])
     assert store.read(path).status == "started"
     kept = sorted(p.name for p in store.work_path(path).iterdir())
@@ -169,11 +169,11 @@ def test_an_interrupted_run_goes_on(settings: dict[str, Any], tmp_path: Path):
 
     trained = []
 
-    class Listening(Watch):
-        def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
+    class Listening(Progress):
+        def advance(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
             trained.append(phase)
 
-    resumed = run_one(settings, seeds=(0, 1, 2), watch=Listening())
+    resumed = run_one(settings, seeds=(0, 1, 2), progress=Listening())
     assert not any("seed 0" in phase or "seed 1" in phase for phase in trained)
     assert resumed.metrics == undisturbed.metrics
     assert not store.work_path(path).exists()
@@ -401,13 +401,13 @@ def test_a_record_of_a_newer_release_is_not_written_over(settings: dict[str, Any
 def interrupted(settings: dict[str, Any]) -> Path:
     """Begin a run of three seeds, stop it at the third, and return its work folder."""
 
-    class Interrupting(Watch):
-        def progress(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
+    class Interrupting(Progress):
+        def advance(self, phase: str, done: int, total: int, unit: str, note: str = "") -> None:
             if "seed 2" in phase:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_one(settings, seeds=(1, 0, 2), watch=Interrupting())
+        run_one(settings, seeds=(1, 0, 2), progress=Interrupting())
     (path,) = store.find(settings["out"])
     return store.work_path(path)
 

@@ -77,12 +77,12 @@ def test_few_clusters_by_leaving_each_out(predict):
     clusters = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 4])
     predictions = replace(_values(predict, 10, 4), clusters=clusters)
     x, y = predictions.values.astype(float), predictions.targets
-    figures = {
+    scores = {
         MSE: (lambda keep: np.log(np.mean((x - y)[keep] ** 2)), np.exp),
         PEARSON: (lambda keep: np.arctanh(stats.pearsonr(x[keep], y[keep])[0]), np.tanh),
         SPEARMAN: (lambda keep: np.arctanh(stats.spearmanr(x[keep], y[keep])[0]), np.tanh),
     }
-    for metric, (figure, back) in figures.items():
+    for metric, (figure, back) in scores.items():
         without = np.array([figure(clusters != left_out) for left_out in range(5)])
         error = np.sqrt(4 / 5 * np.sum((without - without.mean()) ** 2))
         # Sizes 3, 1, 2, 3, 1: worth 100 / 24 clusters of one size.
@@ -114,8 +114,8 @@ def test_proteins_that_cannot_be_scored_take_their_cluster_with_them(predict):
         predict.called([[-1], [0, 1], [-1], [1, 1]], [[0], [0, 1], [0], [1, 0]]),
         clusters=np.array([5, 7, 7, 8]),
     )
-    sample = find("accuracy.pooled", "token_class").sample(predictions)
-    assert Clusters.among([predictions], sample.proteins).n == 2
+    statistic = find("accuracy.pooled", "token_class").statistic(predictions)
+    assert Clusters.among([predictions], statistic.proteins).n == 2
 
 
 def test_what_either_of_two_systems_joins_is_joined(predict):

@@ -51,7 +51,7 @@ COARSE = [
     "difference of two Spearman, 12",
     "difference of two Spearman, 17 clusters unlike",
 ]
-"""Figures of few values, and few clusters unlike: what is never too narrow is sometimes wider than
+"""Scores of few values, and few clusters unlike: what is never too narrow is sometimes wider than
 needed."""
 
 

@@ -71,26 +71,26 @@ _METRICS = [
 def test_a_draw_is_the_metric_of_the_drawn_proteins(predict, definition, kind, clusters_of):
     random = np.random.default_rng(1)
     predictions = replace(_one_of(predict, kind, random, 12), clusters=clusters_of)
-    sample = find(definition, kind).sample(predictions)
-    clusters = Clusters.among([predictions], sample.proteins)
+    statistic = find(definition, kind).statistic(predictions)
+    clusters = Clusters.among([predictions], statistic.proteins)
     weights = clusters.weights(draw(random, 20, clusters.n))
-    figures = sample.drawn(weights)
-    for times, figure in zip(weights, figures, strict=True):
-        chosen = np.repeat(sample.proteins, times.astype(int))
+    scores = statistic.drawn(weights)
+    for times, figure in zip(weights, scores, strict=True):
+        chosen = np.repeat(statistic.proteins, times.astype(int))
         expected = score(definition, _written_out(predictions, chosen)).value
         assert figure == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
 
 
 def test_a_draw_of_batches_pools_what_it_has_of_each(predict):
     predictions = _one_of(predict, "residue_pair", np.random.default_rng(1), 5)
-    sample = find("tape_p_at_l5.batch2", "residue_pair").sample(predictions)
+    statistic = find("tape_p_at_l5.batch2", "residue_pair").statistic(predictions)
     each = [
         score("tape_p_at_l5.pooled", _written_out(predictions, np.array([place]))).value
         for place in range(5)
     ]
     picks = predictions.lengths // 5
     # The first batch whole, the second by one protein drawn three times, the third not at all.
-    got = sample.drawn(np.float32([[1, 1, 0, 3, 0]]))[0]
+    got = statistic.drawn(np.float32([[1, 1, 0, 3, 0]]))[0]
     first = (each[0] * picks[0] + each[1] * picks[1]) / (picks[0] + picks[1])
     assert got == pytest.approx((first + each[3]) / 2)
 
@@ -148,12 +148,12 @@ def test_the_figure_of_several_seeds_is_their_mean_on_the_same_draws(predict):
     seeds = [Predictions(s.kind, s.ids, s.lengths, s.values, seeds[0].targets) for s in seeds]
     metric = find("accuracy.top1", "sequence_class")
     each = Clusters(np.arange(120), 120)
-    figures = bootstrap([metric.sample(one) for one in seeds], each, 500, seed=7)
-    alone = bootstrap([metric.sample(seeds[1])], each, 500, seed=7)
-    np.testing.assert_array_equal(figures[:, 1], alone[:, 0])
+    scores = bootstrap([metric.statistic(one) for one in seeds], each, 500, seed=7)
+    alone = bootstrap([metric.statistic(seeds[1])], each, 500, seed=7)
+    np.testing.assert_array_equal(scores[:, 1], alone[:, 0])
     got = interval(metric, seeds, draws=500, seed=7)
     mean = np.mean([score("accuracy.top1", one).value for one in seeds])
-    assert got == of_draws(mean, figures.mean(axis=1), 0.95, each)
+    assert got == of_draws(mean, scores.mean(axis=1), 0.95, each)
 
 
 def test_intervals_do_not_depend_on_the_number_of_cores(predict, monkeypatch):
@@ -182,9 +182,9 @@ def test_no_interval_where_it_would_mean_nothing(predict, measured, predicted):
 
 def test_a_few_undefined_draws_are_passed_over():
     many = Clusters(np.arange(10**7), 10**7)
-    figures = np.arange(100.0)
-    figures[:5] = np.nan
-    got = of_draws(50, figures, 0.9, many)
+    scores = np.arange(100.0)
+    scores[:5] = np.nan
+    got = of_draws(50, scores, 0.9, many)
     assert (got.draws, got.low, got.high) == (95, pytest.approx(9.7), pytest.approx(94.3))
-    figures[5] = np.nan
-    assert of_draws(50, figures, 0.9, many) is None
+    scores[5] = np.nan
+    assert of_draws(50, scores, 0.9, many) is None

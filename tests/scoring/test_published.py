@@ -1,4 +1,4 @@
-"""TAPE's and ProteinLM's figures, against goldens and against matrices picked by torch.topk."""
+"""TAPE's and ProteinLM's scores, against goldens and against matrices picked by torch.topk."""
 
 from __future__ import annotations
 

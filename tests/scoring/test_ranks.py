@@ -24,15 +24,15 @@ def test_mid_ranks_are_scipys(values):
 )
 def test_a_drawn_sample_is_ranked_as_if_it_were_written_out(predict, proteins):
     measured, predicted, times = (np.array(column, float) for column in zip(*proteins, strict=True))
-    sample = find("spearman", "sequence_value").sample(predict.values(measured, predicted))
-    weights = np.float32(times[sample.proteins])[None]
+    statistic = find("spearman", "sequence_value").statistic(predict.values(measured, predicted))
+    weights = np.float32(times[statistic.proteins])[None]
     # As many proteins as there are, as in a bootstrap draw.
     weights[0, 0] += max(0, len(measured) - weights.sum())
     while weights.sum() > len(measured):
         weights[0, weights[0].argmax()] -= 1
-    written_out = np.repeat(sample.proteins, weights[0].astype(int))
+    written_out = np.repeat(statistic.proteins, weights[0].astype(int))
     x, y = measured[written_out], predicted[written_out]
-    got = sample.drawn(weights)[0]
+    got = statistic.drawn(weights)[0]
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         assert np.isnan(got)
     else:

@@ -147,8 +147,8 @@ def test_seeds_are_averaged_and_need_not_be_as_many(predict):
     a, b = _two(predict, 30, seed=7)
     a2 = predict.values(a.targets, a.values + np.linspace(-1, 1, 30))
     got = paired_bootstrap(_VALUES["mse"], [a, a2], [b], draws=200)
-    figures = [score("mse", one).value for one in (a, a2, b)]
-    assert got.value == pytest.approx((figures[0] + figures[1]) / 2 - figures[2])
+    scores = [score("mse", one).value for one in (a, a2, b)]
+    assert got.value == pytest.approx((scores[0] + scores[1]) / 2 - scores[2])
     assert permutation_test(_VALUES["mse"], [a, a], [b]) == permutation_test(
         _VALUES["mse"], [a], [b]
     )

@@ -64,7 +64,7 @@ def test_the_rate_of_products_is_the_better_shapes_median(clock, monkeypatch) ->
     rate = MatmulRate(6, 4, 8, torch.float64, torch.device("cpu"))
     for _ in range(3):
         clock.now += 1000
-        rate.sample()
+        rate.take()
     assert set(products) == {((6, 4), (8, 4), torch.float64), ((6, 8), (4, 8), torch.float64)}
     assert len(products) == 2 * 4
     assert rate.flops_per_second == 2 * 6 * 4 * 8 / 2
@@ -78,6 +78,6 @@ def test_timing_products_takes_a_tenth_of_the_time_at_most(clock, monkeypatch) -
     monkeypatch.setattr(machine.functional, "linear", product)
     rate = MatmulRate(6, 4, 8, torch.float32, torch.device("cpu"))
     for _ in range(1000):
-        rate.sample()
+        rate.take()
         clock.now += 1
     assert 0.05 < rate.seconds / clock.now < 0.11

@@ -44,7 +44,7 @@ class Ceiling:
     seconds, flops_per_second = 0.0, 1e9
 
     def __init__(self, *_) -> None:
-        self.sample = list
+        self.take = list
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_network(model, monkeypatch) -> None:
 
 def test_timing_products_does_not_count(model, monkeypatch) -> None:
     class Slow(Ceiling):
-        def sample(self) -> None:
+        def take(self) -> None:
             time.sleep(0.5)
             self.seconds += 0.5
 

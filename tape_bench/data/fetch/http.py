@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 from tape_bench.atomic import storage_error
 from tape_bench.errors import DownloadError, StorageError
 
-Progress = Callable[[int, int | None], None]
+Received = Callable[[int, int | None], None]
 """Called with bytes received and bytes in all, None where the server does not say."""
 
 TIMEOUT = 30.0
@@ -25,7 +25,7 @@ _NETWORK_ERRORS = (URLError, http.client.HTTPException, ConnectionError, Timeout
 _RANGE_NOT_SATISFIABLE = 416
 
 
-def download(url: str, part: Path, progress: Progress | None = None) -> None:
+def download(url: str, part: Path, progress: Received | None = None) -> None:
     """Fetch a file, going on from what an earlier attempt left.
 
     A cut connection is taken up again for as long as every attempt brings something. What was
@@ -73,7 +73,7 @@ def read_small(url: str, most: int = 4096) -> bytes | None:
         return None
 
 
-def _attempt(url: str, file: IO[bytes], version_file: Path, progress: Progress | None) -> bool:
+def _attempt(url: str, file: IO[bytes], version_file: Path, progress: Received | None) -> bool:
     """Receive as much as one connection gives; tell whether the file is complete."""
     have = file.seek(0, 2)
     version = version_file.read_text(encoding="latin-1") if version_file.exists() else ""
@@ -111,7 +111,7 @@ def _receive(
     file: IO[bytes],
     done: int,
     total: int | None,
-    progress: Progress | None,
+    progress: Received | None,
 ) -> int:
     while True:
         try:

@@ -18,7 +18,7 @@ from tape_bench import paths
 from tape_bench.atomic import storage_error
 from tape_bench.cards import TaskCard
 from tape_bench.data.digests import FileDigest, read_digest
-from tape_bench.data.fetch.http import Progress, download, read_small
+from tape_bench.data.fetch.http import Received, download, read_small
 from tape_bench.data.fetch.tarballs import read_receipt, unpack
 from tape_bench.data.locate import find_tarball
 from tape_bench.errors import DataError, DownloadError
@@ -59,7 +59,7 @@ class _Origin:
 
 
 def fetch(
-    card: TaskCard, mirrors: Iterable[str], root: Path, progress: Progress | None = None
+    card: TaskCard, mirrors: Iterable[str], root: Path, progress: Received | None = None
 ) -> Fetched:
     """Put a task's data into the data root, unless they are there already.
 
@@ -140,7 +140,7 @@ def _origins(card: TaskCard, mirrors: Iterable[str]) -> Iterator[_Origin]:
 
 
 def _fetch_from(
-    origin: _Origin, folder: str, root: Path, work: Path, progress: Progress | None
+    origin: _Origin, folder: str, root: Path, work: Path, progress: Received | None
 ) -> FileDigest:
     """Fetch, check and unpack the tarball of one origin. Raises DataError if that fails."""
     if origin.local is not None:

@@ -1,8 +1,8 @@
 """A small simulated protein world: all five tasks, with a signal that a right pipeline can learn.
 
 Nothing here is measured. The records have TAPE's layout, so that a whole run needs no download,
-and one biology runs through them: residues prefer states (`world`), states come in segments
-(`segments`), chains fold in space (`chain`), sequences fit their folds (`design`). The same seed
+and one biology runs through them: residues prefer states (`biology`), states come in elements
+(`elements`), chains fold in space (`chain`), sequences fit their folds (`design`). The same seed
 gives the same records on every machine.
 """
 
@@ -17,7 +17,7 @@ from tape_bench.data.simulated import (
     secondary_structure,
     stability,
 )
-from tape_bench.data.simulated.world import Splits
+from tape_bench.data.simulated.biology import Splits
 from tape_bench.errors import UsageError
 
 NAME = "sample"

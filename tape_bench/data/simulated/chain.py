@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tape_bench.data.simulated.world import COIL, SS3_OF_SS8, Floats, Ints
+from tape_bench.data.simulated.biology import COIL, SS3_OF_SS8, Floats, Ints
 
 STEP = 3.8
 """Angstrom between C-alpha atoms of neighbouring residues."""

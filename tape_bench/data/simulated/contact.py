@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench.data.simulated.biology import Splits, record
 from tape_bench.data.simulated.design import draw_sequences, draw_structure
-from tape_bench.data.simulated.world import Splits, record
 
 _PROTEINS = {"train": 100, "valid": 20, "test": 40}
 _LENGTHS = (40, 120)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench.data.simulated.biology import AFFINITY, Floats, Ints, draw, preference
 from tape_bench.data.simulated.chain import CONTACT, SEPARATION, fold
-from tape_bench.data.simulated.segments import architecture
-from tape_bench.data.simulated.world import AFFINITY, Floats, Ints, draw, preference
+from tape_bench.data.simulated.elements import architecture
 
 _SWEEPS = 5
 _SURROUNDINGS = 10.0

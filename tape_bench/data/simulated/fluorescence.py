@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tape_bench.data.simulated.design import Structure, draw_sequences, draw_structure
-from tape_bench.data.simulated.world import (
+from tape_bench.data.simulated.biology import (
     AFFINITY,
     RESIDUES,
     Floats,
@@ -17,6 +16,7 @@ from tape_bench.data.simulated.world import (
     record,
     spell,
 )
+from tape_bench.data.simulated.design import Structure, draw_sequences, draw_structure
 
 _LENGTH = 80
 _HELIX_SHARE = 0.2

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tape_bench.data.simulated.segments import architecture, burial_pattern
-from tape_bench.data.simulated.world import (
+from tape_bench.data.simulated.biology import (
     COIL,
     FREQUENCY,
     SS3_OF_SS8,
@@ -19,6 +18,7 @@ from tape_bench.data.simulated.world import (
     preference,
     record,
 )
+from tape_bench.data.simulated.elements import architecture, burial_pattern
 
 _FOLDS = 24
 _FOLD_CLASSES = 1195

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape_bench.data.simulated.segments import architecture, burial_pattern
-from tape_bench.data.simulated.world import SS3_OF_SS8, Splits, draw, preference, record
+from tape_bench.data.simulated.biology import SS3_OF_SS8, Splits, draw, preference, record
+from tape_bench.data.simulated.elements import architecture, burial_pattern
 
 _PROTEINS = {"train": 400, "valid": 100, "cb513": 150, "ts115": 60, "casp12": 21}
 _LENGTHS = (40, 150)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape_bench.data.simulated.segments import burial_pattern
-from tape_bench.data.simulated.world import (
+from tape_bench.data.simulated.biology import (
     RESIDUES,
     SS8,
     Floats,
@@ -15,6 +14,7 @@ from tape_bench.data.simulated.world import (
     preference,
     record,
 )
+from tape_bench.data.simulated.elements import burial_pattern
 
 _BLUEPRINTS = {
     "HHH": "CC" + "H" * 12 + "TTC" + "H" * 11 + "CTT" + "H" * 11 + "C",

@@ -16,14 +16,15 @@ from tape_bench.models.embedder import Embedder
 
 if TYPE_CHECKING:
     from tape_bench.cache.vectors import Cache
-    from tape_bench.embedding.fill import Progress, Wanted
+    from tape_bench.embedding.fill import Missing
+    from tape_bench.progress import Advance
 
 
 @dataclass(frozen=True)
 class Job:
     """What is to be computed, and where it is to be kept."""
 
-    shares: Sequence[Wanted]
+    shares: Sequence[Missing]
     """What each of an executor's parts is to compute, `[parts]`."""
     cache: Cache
     tokens_per_batch: int | None = None
@@ -68,7 +69,7 @@ class Executor(Protocol):
     def leads(self) -> bool:
         """True for the one process that speaks for all, and goes on when they have computed."""
 
-    def run(self, job: Job, progress: Progress | None = None) -> Computed:
+    def run(self, job: Job, progress: Advance | None = None) -> Computed:
         """Compute a job, and return what this process knows of.
 
         Raises:
@@ -101,7 +102,7 @@ class Serial:
         """Compute with a model."""
         self._model = model
 
-    def run(self, job: Job, progress: Progress | None = None) -> Computed:
+    def run(self, job: Job, progress: Advance | None = None) -> Computed:
         """Compute the one share."""
         from tape_bench.embedding.fill import compute
 

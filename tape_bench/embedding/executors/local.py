@@ -29,7 +29,7 @@ from tape_bench.results.provenance import usable_cores
 
 if TYPE_CHECKING:
     from tape_bench.cache.precision import Stored
-    from tape_bench.embedding.fill import Progress
+    from tape_bench.progress import Advance
 
 _GRACE = 10.0
 """Seconds that the death of a rank may come to light after its partners have noticed."""
@@ -75,7 +75,7 @@ class LocalProcesses:
     """Where each process computes, `[parts * tensor]`; None for a model that has no say."""
     leads = True
 
-    def run(self, job: Job, progress: Progress | None = None) -> Computed:
+    def run(self, job: Job, progress: Advance | None = None) -> Computed:
         """Compute the shares, one a group of ranks; see `Executor`.
 
         Raises:
@@ -83,7 +83,7 @@ class LocalProcesses:
             StorageError: there is no room for telling ranks what to do.
         """
         # A group without work is not started.
-        busy = [wanted for wanted in job.shares if wanted]
+        busy = [missing for missing in job.shares if missing]
         assignment = Assignment(
             spec=self.spec,
             options=self.options,
@@ -96,7 +96,7 @@ class LocalProcesses:
             tokens_per_batch=job.tokens_per_batch,
             shares=busy,
         )
-        total = sum(len(reading.sequence) for wanted in busy for reading in wanted)
+        total = sum(len(entry.sequence) for missing in busy for entry in missing)
         with _Supervised(assignment) as ranks:
             for done in ranks.progress():
                 if progress is not None:

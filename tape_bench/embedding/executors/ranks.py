@@ -7,9 +7,10 @@ from dataclasses import asdict
 from functools import reduce
 
 from tape_bench.embedding.executors.executor import Computed, Executor, Job, Serial
-from tape_bench.embedding.fill import Progress, compute
+from tape_bench.embedding.fill import compute
 from tape_bench.models.embedder import Embedder
 from tape_bench.parallel.processes import World
+from tape_bench.progress import Advance
 
 
 class Ranks:
@@ -22,7 +23,7 @@ class Ranks:
         self._model = model
         self._world = world
 
-    def run(self, job: Job, progress: Progress | None = None) -> Computed:
+    def run(self, job: Job, progress: Advance | None = None) -> Computed:
         """Compute this process's share, and nothing of the others'."""
         # What the cache lacks may look different to two processes; partners must do the same.
         mine = self._world.agree(job.shares[self._world.data_rank])

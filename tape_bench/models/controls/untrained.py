@@ -21,7 +21,7 @@ from tape_bench.models.proteinlm.adapter import ProteinLM
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.folder import config_from_json
 from tape_bench.models.proteinlm.mapping import weights
-from tape_bench.models.proteinlm.megatron.partition import Rank, gather
+from tape_bench.models.proteinlm.megatron.partition import Rank, merge
 from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
 from tape_bench.models.proteinlm.source import Origin
 from tape_bench.parallel.tensor import ALONE, TensorParallel
@@ -139,7 +139,7 @@ class RandomWeights:
         drawn = self._draw(name, weight.shape).to(self.stored_dtype)
         if weight.partition == "heads":
             drawn = drawn.view(self.config.heads, 3, -1, *weight.shape[1:])
-        kept = gather(
+        kept = merge(
             [drawn],
             weight.partition,
             name=name,

@@ -19,7 +19,7 @@ from torch import Tensor
 from tape_bench.errors import CheckpointError, ModelError
 from tape_bench.models.proteinlm.config import Gelu, ProteinLMConfig
 from tape_bench.models.proteinlm.mapping import VOCABULARY, Weight, weights
-from tape_bench.models.proteinlm.megatron.partition import Rank, gather
+from tape_bench.models.proteinlm.megatron.partition import Rank, merge
 from tape_bench.models.proteinlm.megatron.shard import release, shares_memory
 from tape_bench.models.proteinlm.source import Origin
 
@@ -158,7 +158,7 @@ class ConvertedFolder:
             if weight.partition == "heads":
                 part = stored.view(self.config.heads, 1, self.config.head_size, *stored.shape[1:])
             kept.append(
-                gather(
+                merge(
                     [part],
                     weight.partition,
                     name=name,

@@ -15,9 +15,9 @@ from pathlib import Path
 from tape_bench import memo
 from tape_bench.atomic import replace
 from tape_bench.cards import Target
-from tape_bench.embedding.embeddings import Library
+from tape_bench.embedding.embeddings import Embeddings
 from tape_bench.models.embedder import Representation
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.protocols.interface import Assignment, Predicted
 from tape_bench.protocols.probe.plan import ProbePlan
 from tape_bench.protocols.probe.train import train
@@ -25,7 +25,7 @@ from tape_bench.results import store
 from tape_bench.results.predictions import read_predictions, write_predictions
 
 
-def fit(plan: ProbePlan, task: Assignment, library: Library, watch: Watch) -> Predicted:
+def fit(plan: ProbePlan, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
     """Train a head for every target and seed, and predict the validation and test splits."""
     found = Predicted(seconds={"represent": 0.0, "fit": 0.0})
     learnt_from = [plan.card.split_of("train"), plan.card.split_of("valid")]
@@ -43,14 +43,14 @@ def fit(plan: ProbePlan, task: Assignment, library: Library, watch: Watch) -> Pr
     started = time.perf_counter()
     (needed,) = plan.needs(task)
     found.residues = sum(map(len, needed.sequences))
-    shelf = library.open(
-        needed, lambda done, total: watch.progress("represent", done, total, "residues")
+    opened = embeddings.open(
+        needed, lambda done, total: progress.advance("represent", done, total, "residues")
     )
     found.seconds["represent"] = time.perf_counter() - started
-    with shelf as representations:
+    with opened as representations:
         started = time.perf_counter()
         for target, seed in waiting:
-            _train(plan, task, library.device, representations, target, seed, watch, found)
+            _train(plan, task, embeddings.device, representations, target, seed, progress, found)
         found.seconds["fit"] = time.perf_counter() - started
     return _in_order(found)
 
@@ -71,7 +71,7 @@ def _train(
     representations: Mapping[str, Representation],
     target: Target,
     seed: int,
-    watch: Watch,
+    progress: Progress,
     found: Predicted,
 ) -> None:
     carrying = {name: split for name, split in task.examples.items() if split.has(target.name)}
@@ -81,17 +81,17 @@ def _train(
     unit = "epochs" if trains else "penalties"
     done, at_most = 0, 0
     # The first epoch may take long.
-    watch.progress(phase, done, at_most, unit)
+    progress.advance(phase, done, at_most, unit)
 
     def heard(so_far: int, most: int, loss: float) -> None:
         nonlocal done, at_most
         done, at_most = so_far, most
-        watch.progress(phase, so_far, most, unit, f"validation loss {loss:.4g}")
+        progress.advance(phase, so_far, most, unit, f"validation loss {loss:.4g}")
 
     trained = train(plan, target, carrying, representations, seed, heard, device)
     if trains and done < at_most:
         best = f"best epoch {trained.selected['epoch']} of " if "epoch" in trained.selected else ""
-        watch.close(f"stopped early: {best}{done}, at most {at_most}")
+        progress.close(f"stopped early: {best}{done}, at most {at_most}")
     for name, predictions in trained.predictions.items():
         found.predictions.setdefault((target.name, name), {})[seed] = predictions
     found.selected[f"{target.name}/{seed}"] = trained.selected

@@ -18,17 +18,17 @@ from tape_bench.cards import Kind, Role, TaskCard
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.heads.catalogue import HEADS, HeadEntry
 from tape_bench.models.embedder import Embedder, Identity, Pool
-from tape_bench.progress import Watch
+from tape_bench.progress import Progress
 from tape_bench.protocols.interface import Assignment, Predicted
 
 if TYPE_CHECKING:
-    from tape_bench.embedding.embeddings import Library, Need
+    from tape_bench.embedding.embeddings import Embeddings, Request
 
 VERSION = "2"
-"""Changes when the protocol changes in a way that can change a figure."""
+"""Changes when the protocol changes in a way that can change a score."""
 
 DEFAULT_SEEDS = (0, 1, 2)
-"""Of heads that are trained: one seed says nothing about the luck of training."""
+"""Of heads that are trained: one seed says nothing about seed variance."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class ProbePlan:
 
     @property
     def seed_matters(self) -> bool:
-        """Whether the figures depend on the seed: not where the head is solved."""
+        """Whether the scores depend on the seed: not where the head is solved."""
         return self.entry.recipe is not None
 
     @property
     def resolved(self) -> dict[str, JsonValue]:
-        """Every choice that can change a figure, for the record."""
+        """Every choice that can change a score, for the record."""
         choices: dict[str, JsonValue] = {"head": self.head, "pool": self.pool}
         if not self.entry.aligned:
             choices["features"] = "standardised by train, cut at 10 standard deviations"
@@ -107,19 +107,19 @@ class ProbePlan:
             choices["note"] = self.entry.note
         return choices
 
-    def needs(self, task: Assignment) -> list[Need]:
+    def needs(self, task: Assignment) -> list[Request]:
         """Ask for every distinct sequence of all splits."""
         # It brings torch, which planning a run or finding it done must not wait for.
-        from tape_bench.embedding.embeddings import Need
+        from tape_bench.embedding.embeddings import Request
 
         read = dict.fromkeys(s for split in task.examples.values() for s in split.sequences)
-        return [Need(tuple(read), self.pool, task.window)]
+        return [Request(tuple(read), self.pool, task.window)]
 
-    def run(self, task: Assignment, library: Library, watch: Watch) -> Predicted:
+    def run(self, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
         """Train a head for every target and seed, and predict the validation and test splits."""
         from tape_bench.protocols.probe import fit
 
-        return fit.fit(self, task, library, watch)
+        return fit.fit(self, task, embeddings, progress)
 
 
 def _seeds(asked: tuple[int, ...] | None, head: str, entry: HeadEntry) -> tuple[int, ...]:

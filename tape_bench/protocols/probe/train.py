@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,10 @@ from tape_bench.data.examples import Split
 from tape_bench.heads.learning import learner, multiplications
 from tape_bench.heads.threads import enough_threads
 from tape_bench.models.embedder import Representation
+from tape_bench.progress import Steps
 from tape_bench.protocols.probe.plan import ProbePlan
 from tape_bench.protocols.truth import beside_truth
 from tape_bench.scoring.predictions import Predictions
-
-Progress = Callable[[int, int, float], None]
-"""Called with epochs (or penalties) done and at most, and the validation loss of the last one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def train(
     splits: Mapping[str, Split],
     representations: Mapping[str, Representation],
     seed: int,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
     device: str = "cpu",
 ) -> Trained:
     """Train a head for one target and predict the validation and test splits.

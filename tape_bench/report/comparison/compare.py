@@ -10,9 +10,9 @@ from typing import cast
 from tape_bench.cards import Kind
 from tape_bench.errors import NotComparableError, RecordError
 from tape_bench.report.comparison.pairing import Pair, why_not_comparable
-from tape_bench.results.collect import Kept
+from tape_bench.results.collect import PredictionsBySplit
 from tape_bench.results.record import MetricRecord, RunRecord
-from tape_bench.scoring.seed_variance import BySeed, luck, untold, widened
+from tape_bench.scoring.seed_variance import BySeed, seed_variance, untold, widened
 
 SIGNIFICANT = 0.05
 """Adjusted p-value below which a difference is called one."""
@@ -43,12 +43,12 @@ class Change:
     remark: str | None = None
     """Why there is no interval."""
     by_seed_a: BySeed | None = field(default_factory=dict)
-    """Figures by seed; None where the head is solved, and no seed can change anything."""
+    """Scores by seed; None where the head is solved, and no seed can change anything."""
     by_seed_b: BySeed | None = field(default_factory=dict)
 
     @property
     def difference(self) -> float | None:
-        """The second figure less the first."""
+        """The second score less the first."""
         return None if self.a is None or self.b is None else self.b - self.a
 
     @property
@@ -79,7 +79,7 @@ def compare(
     Raises:
         NotComparableError: some pair is not comparable; all reasons are listed.
     """
-    listed = [(pair, figures(pair, every_metric)) for pair in pairs]
+    listed = [(pair, score_changes(pair, every_metric)) for pair in pairs]
     refused = [
         f"{change.task}: {doubt}"
         for _, changes in listed
@@ -94,23 +94,23 @@ def compare(
         )
     tested = []
     for pair, changes in listed:
-        kept = kept_of(pair)
+        kept = predictions_of(pair)
         kind = pair.a.record.task.kind
         tested += [measured(change, kept, kind, level, draws, test=True) for change in changes]
     return _adjusted(tested)
 
 
-def figures(pair: Pair, every_metric: bool = False) -> list[Change]:
+def score_changes(pair: Pair, every_metric: bool = False) -> list[Change]:
     """List what two records say of the same metrics, without any statistics."""
     a, b = pair.a.record, pair.b.record
     wanted = [(a.task.primary, a.task.headline)]
     if every_metric:
         shared = [metric for metric in a.metrics if b.metric(metric.id, metric.split)]
         wanted += [(metric.id, metric.split) for metric in shared]
-    return [figure(pair, metric, split) for metric, split in dict.fromkeys(wanted)]
+    return [score_change(pair, metric, split) for metric, split in dict.fromkeys(wanted)]
 
 
-def figure(pair: Pair, metric: str, split: str) -> Change:
+def score_change(pair: Pair, metric: str, split: str) -> Change:
     """Say what two records say of one metric on one split."""
     a, b = pair.a.record, pair.b.record
     found_a, found_b = a.metric(metric, split), b.metric(metric, split)
@@ -132,7 +132,7 @@ def figure(pair: Pair, metric: str, split: str) -> Change:
     )
 
 
-def kept_of(pair: Pair) -> tuple[Kept, Kept] | str:
+def predictions_of(pair: Pair) -> tuple[PredictionsBySplit, PredictionsBySplit] | str:
     """Read the predictions of both records, or say why that cannot be."""
     try:
         return pair.a.predictions(), pair.b.predictions()
@@ -142,7 +142,7 @@ def kept_of(pair: Pair) -> tuple[Kept, Kept] | str:
 
 def measured(
     change: Change,
-    kept: tuple[Kept, Kept] | str,
+    kept: tuple[PredictionsBySplit, PredictionsBySplit] | str,
     kind: str,
     level: float,
     draws: int,
@@ -151,9 +151,9 @@ def measured(
 ) -> Change:
     """Add the interval of the change, and the permutation test if wanted.
 
-    The interval is the paired bootstrap over proteins, widened by how much the runs' figures
+    The interval is the paired bootstrap over proteins, widened by how much the runs' scores
     differ from seed to seed. A head trained with a single seed gets neither interval nor test:
-    proteins alone would say that luck is a difference.
+    proteins alone would say that seed variance is a difference.
     """
     a, b = change.by_seed_a, change.by_seed_b
     if unknown := untold([(change.model_a, a), (change.model_b, b)]):
@@ -179,7 +179,7 @@ def measured(
     if difference.value is None or difference.interval is None:
         return change
     low, high = difference.interval.low, difference.interval.high
-    if chance := luck(a, b):
+    if chance := seed_variance(a, b):
         low, high = widened(difference.value, low, high, chance, level)
     return dataclasses.replace(change, low=low, high=high)
 
@@ -190,7 +190,7 @@ def in_words(change: Change) -> str:
     if better is None:
         return "no difference can be given: the metric is undefined for one of the two"
     if better == 0 and not (change.low or change.high):
-        return "the two figures are the same"
+        return "the two scores are the same"
     p = change.p_holm
     size = f"{abs(better):.3f}"
     ahead = f"{change.model_b if better > 0 else change.model_a} is ahead by {size}"
@@ -199,7 +199,7 @@ def in_words(change: Change) -> str:
     if p >= SIGNIFICANT:
         return f"no clear difference: chance alone gives as large a one in {_odds(p)}"
     if change.low <= 0 <= change.high:
-        return f"{ahead}, which the luck of training could make"
+        return f"{ahead}, which seed variance could make"
     word = "better" if better > 0 else "worse"
     return f"{change.model_b} is {word} by {size}: chance alone gives as much in {_odds(p)}"
 
@@ -213,9 +213,11 @@ def _odds(p: float) -> str:
 def _by_seed(record: RunRecord, metric: MetricRecord | None) -> BySeed | None:
     if not record.protocol.seed_matters:
         return None
-    # A record lists its figures in the order of rising seeds.
-    figures = zip(sorted(record.protocol.seeds), metric.per_seed if metric else (), strict=False)
-    return {seed: value for seed, value in figures if value is not None}
+    # A record lists its scores in the order of rising seeds.
+    score_changes = zip(
+        sorted(record.protocol.seeds), metric.per_seed if metric else (), strict=False
+    )
+    return {seed: value for seed, value in score_changes if value is not None}
 
 
 def _adjusted(changes: Sequence[Change]) -> list[Change]:

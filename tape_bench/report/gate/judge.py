@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from tape_bench.report.comparison.compare import Change, figure, kept_of, measured
+from tape_bench.report.comparison.compare import Change, measured, predictions_of, score_change
 from tape_bench.report.comparison.pairing import Pair, pair
 from tape_bench.report.gate.tolerance import Tolerances
 from tape_bench.results.collect import Filed, Records
@@ -28,19 +28,19 @@ class Exit(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure checked."""
+    """One score checked."""
 
     outcome: Exit
     why: str
     task: str
     model: str
     change: Change | None = None
-    """The figures themselves; None where there is nothing to compare."""
+    """The scores themselves; None where there is nothing to compare."""
     tolerance: float = 0.0
 
     @property
     def name(self) -> str:
-        """Name of the figure, e.g. `stability_score.spearman on test`."""
+        """Name of the score, e.g. `stability_score.spearman on test`."""
         return f"{self.change.metric} on {self.change.split}" if self.change else "record"
 
 
@@ -64,7 +64,7 @@ class Verdict:
         return Exit.FINE
 
     def to_frame(self) -> DataFrame:
-        """Return one row for each figure checked."""
+        """Return one row for each score checked."""
         from tape_bench.report import frames
 
         return frames.of_findings(self.findings)
@@ -86,9 +86,9 @@ def check(
         reference: what it must not fall behind; each of its records needs a counterpart.
         tolerances: drops that are let pass.
         paired: let a drop pass, too, that chance could make: the whole interval of the change,
-            paired by protein and widened by the luck of training, must lie below zero.
+            paired by protein and widened by seed variance, must lie below zero.
         level: confidence level of all intervals together (Bonferroni), so that checking many
-            figures does not raise more false alarms than checking one.
+            scores does not raise more false alarms than checking one.
         draws: bootstrap draws.
 
     Raises:
@@ -96,8 +96,8 @@ def check(
     """
     findings = [
         Finding(Exit.UNTOLD, f"{side}: {fault.what}", "", str(fault.where))
-        for side, gathered in (("new", new), ("reference", reference))
-        for fault in gathered.faults
+        for side, collected in (("new", new), ("reference", reference))
+        for fault in collected.faults
     ]
     if not reference.filed:
         findings.append(Finding(Exit.UNTOLD, "there are no reference records", "", ""))
@@ -114,15 +114,15 @@ def check(
     return Verdict(tuple(findings), notes, paired, level)
 
 
-def level_of_each(level: float, figures: int) -> float:
+def level_of_each(level: float, scores: int) -> float:
     """Return the level each of several intervals needs for `level` to hold for all of them."""
-    return 1 - (1 - level) / max(figures, 1)
+    return 1 - (1 - level) / max(scores, 1)
 
 
 def _checked(pair: Pair, tolerances: Tolerances) -> list[Change]:
     task = pair.a.record.task
     metrics = dict.fromkeys([task.primary, *tolerances.extra_metrics(task.id)])
-    return [figure(pair, metric, task.headline) for metric in metrics]
+    return [score_change(pair, metric, task.headline) for metric in metrics]
 
 
 def _findings(
@@ -138,7 +138,7 @@ def _findings(
         if record.status != "complete":
             why = f"the {side} run is {record.status}"
             return [Finding(Exit.UNTOLD, why, new.task.id, new.model.name)]
-    kept = kept_of(pair) if paired and not any(change.doubts for change in changes) else None
+    kept = predictions_of(pair) if paired and not any(change.doubts for change in changes) else None
     findings = []
     for change in changes:
         tolerance = tolerances.of(change.task, change.metric)
@@ -156,7 +156,7 @@ def judge(change: Change, tolerance: float, paired: bool) -> tuple[Exit, str]:
     if change.a is None:
         return Exit.FINE, "the reference is undefined: nothing to fall behind"
     if change.b is None or change.better is None:
-        return Exit.UNTOLD, "the figure has become undefined"
+        return Exit.UNTOLD, "the score has become undefined"
     drop = -change.better
     if drop <= tolerance:
         return Exit.FINE, "no worse" if drop <= 0 else f"worse by {drop:.4g}, within tolerance"

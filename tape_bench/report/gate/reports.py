@@ -17,7 +17,7 @@ WORDS = {
 
 
 def text(verdict: Verdict) -> str:
-    """Write one line a figure, and the verdict."""
+    """Write one line a score, and the verdict."""
     lines = [
         f"{WORDS[finding.outcome]:22} {_place(finding)}: {_figures(finding)}{finding.why}"
         for finding in verdict.findings
@@ -31,8 +31,8 @@ def headline(verdict: Verdict) -> str:
     count = len(verdict.findings)
     bad = sum(finding.outcome == verdict.outcome for finding in verdict.findings)
     if verdict.outcome is Exit.FINE:
-        return f"fine: nothing got worse in {count} figure{'s' * (count != 1)}"
-    return f"{WORDS[verdict.outcome]}: {bad} of {count} figure{'s' * (count != 1)}"
+        return f"fine: nothing got worse in {count} score{'s' * (count != 1)}"
+    return f"{WORDS[verdict.outcome]}: {bad} of {count} score{'s' * (count != 1)}"
 
 
 def markdown(verdict: Verdict) -> str:
@@ -40,7 +40,7 @@ def markdown(verdict: Verdict) -> str:
     lines = [
         f"### tape-bench check: {headline(verdict)}",
         "",
-        "| | task | model | figure | reference | new | change | tolerance | |",
+        "| | task | model | score | reference | new | change | tolerance | |",
         "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for finding in verdict.findings:

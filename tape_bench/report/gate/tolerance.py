@@ -1,4 +1,4 @@
-"""How much worse a figure may get before the gate closes."""
+"""How much worse a score may get before the gate closes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SYNTAX = "AMOUNT, TASK=AMOUNT or TASK:METRIC=AMOUNT, e.g. 0.005 or contact=0.01
 
 @dataclass(frozen=True)
 class Tolerances:
-    """The drop that is let pass: for all figures, for a task, or for one metric of a task."""
+    """The drop that is let pass: for all scores, for a task, or for one metric of a task."""
 
     default: float = 0.0
     by_task: Mapping[str, float] = field(default_factory=dict)
     by_metric: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def of(self, task: str, metric: str) -> float:
-        """Return the tolerance of one figure: the most particular one stands."""
+        """Return the tolerance of one score: the most particular one stands."""
         return self.by_metric.get((task, metric), self.by_task.get(task, self.default))
 
     def extra_metrics(self, task: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""Records and published figures in one table."""
+"""Records and published scores in one table."""

@@ -1,7 +1,7 @@
 """The story of a leaderboard: records and published tables in, one table model out.
 
-Ours and published figures stand in the same columns, in groups of one protocol and the same data;
-only figures of one group are ranked together. Whatever cannot be set beside the others keeps its
+Ours and published scores stand in the same columns, in groups of one protocol and the same data;
+only scores of one group are ranked together. Whatever cannot be set beside the others keeps its
 value, carries a dagger, and says why.
 """
 
@@ -23,7 +23,7 @@ def build_leaderboard(
     warnings: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
 ) -> Leaderboard:
-    """Set records beside published figures.
+    """Set records beside published scores.
 
     Args:
         records: any number, in any order; of several records with the very same settings the
@@ -51,9 +51,9 @@ def build_leaderboard(
         if not simulated:
             table += rows.published(baselines, columns)
         caption = (
-            "SIMULATED DATA: these figures say nothing about real proteins"
+            "SIMULATED DATA: these scores say nothing about real proteins"
             if simulated
-            else "TAPE tasks: our runs and published figures"
+            else "TAPE tasks: our runs and published scores"
         )
         sections.append(
             Section(
@@ -83,7 +83,7 @@ def _columns(
     for record in records:
         if record.task.id not in seen or not seen[record.task.id].metrics:
             seen[record.task.id] = record
-    # Without a single run of ours the published figures make a table of their own.
+    # Without a single run of ours the published scores make a table of their own.
     shown = seen.keys() or {task for table in baselines for task in table.measured}
     columns = []
     for card in cards.values():
@@ -123,6 +123,6 @@ def _mixed_data(records: Sequence[RunRecord], columns: Sequence[Column]) -> list
         if len(digests) > 1:
             warnings.append(
                 f"{column.title}: {len(digests)} different versions of the data; "
-                "ranks compare figures on the same version only"
+                "ranks compare scores on the same version only"
             )
     return warnings

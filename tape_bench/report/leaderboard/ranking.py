@@ -11,9 +11,9 @@ from tape_bench.report.leaderboard.table import Cell, Column, Group, Mark, Row
 
 
 def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Rank the figures of every column within their pools: same protocol, split and data.
+    """Rank the scores of every column within their pools: same protocol, split and data.
 
-    Figures that are equal at the precision of the coarser one share a rank: 0.679 measured here
+    Scores that are equal at the precision of the coarser one share a rank: 0.679 measured here
     and 0.68 from a paper cannot be told apart.
     """
     ranked_columns = [
@@ -71,21 +71,21 @@ def _own_order(row: Row) -> tuple[float, str, str]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A figure that may be ranked; its score is its value, turned so that more is better."""
+    """A score that may be ranked; its score is its value, turned so that more is better."""
 
     row: Row
     cell: Cell
     score: float
 
 
-def _column(figures: Sequence[tuple[Row, Cell]], higher_is_better: bool) -> list[Cell]:
+def _column(scores: Sequence[tuple[Row, Cell]], higher_is_better: bool) -> list[Cell]:
     sign = 1.0 if higher_is_better else -1.0
     pools: dict[str, list[_Entry]] = defaultdict(list)
-    for row, cell in figures:
+    for row, cell in scores:
         if cell.pool is not None and cell.value is not None:
             pools[cell.pool].append(_Entry(row, cell, sign * cell.value))
     placed = {id(one.cell): cell for pool in pools.values() for one, cell in _placed(pool)}
-    return [placed.get(id(cell), cell) for _, cell in figures]
+    return [placed.get(id(cell), cell) for _, cell in scores]
 
 
 def _placed(pool: Sequence[_Entry]) -> Iterator[tuple[_Entry, Cell]]:

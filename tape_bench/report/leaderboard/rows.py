@@ -1,4 +1,4 @@
-"""Runs and published tables become rows of the table, each figure with its doubts."""
+"""Runs and published tables become rows of the table, each score with its doubts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tape_bench.results import store
 from tape_bench.results.record import MetricRecord, RunRecord
 
 OFFICIAL = "official"
-"""TAPE's own records: the data that comparable published figures were measured on."""
+"""TAPE's own records: the data that comparable published scores were measured on."""
 
 PUBLISHED = "published"
-"""Data status of other people's figures: nobody can check their digest."""
+"""Data status of other people's scores: nobody can check their digest."""
 
 PUBLISHED_DIGITS = 2
 """Decimals the papers give."""
@@ -44,23 +44,21 @@ def ours(
 
 
 def published(tables: Sequence[BaselineTable], columns: Sequence[Column]) -> list[Row]:
-    """Turn published figures into rows; tables without a figure for these columns give none."""
+    """Turn published scores into rows; tables without a score for these columns give none."""
     return [
         Row(
             model=row.model,
             variant="",
             protocol=", ".join(
                 dict.fromkeys(
-                    table.measurement(row, c.task).protocol
-                    for c in columns
-                    if c.task in row.figures
+                    table.measurement(row, c.task).protocol for c in columns if c.task in row.scores
                 )
             ),
             cells=tuple(
                 _published_cell(
-                    row.figures[column.task], table.measurement(row, column.task), column
+                    row.scores[column.task], table.measurement(row, column.task), column
                 )
-                if column.task in row.figures
+                if column.task in row.scores
                 else Cell()
                 for column in columns
             ),
@@ -71,7 +69,7 @@ def published(tables: Sequence[BaselineTable], columns: Sequence[Column]) -> lis
         )
         for table in tables
         for row in table.rows
-        if any(column.task in row.figures for column in columns)
+        if any(column.task in row.scores for column in columns)
     ]
 
 
@@ -168,7 +166,7 @@ def _order(version: str) -> tuple[int, str]:
 
 
 def _doubts(record: RunRecord, column: Column) -> tuple[tuple[str, ...], bool]:
-    """Say why a figure is no TAPE score, and whether it may still be ranked among its like."""
+    """Say why a score is no TAPE score, and whether it may still be ranked among its like."""
     data = record.task.data
     reasons = []
     if data.status in ("partial", "other"):
@@ -189,7 +187,7 @@ def _doubts(record: RunRecord, column: Column) -> tuple[tuple[str, ...], bool]:
 
 
 def _left_out(record: RunRecord, metric: MetricRecord) -> tuple[str, ...]:
-    """Say which proteins of the split the figure does not rest on."""
+    """Say which proteins of the split the score does not rest on."""
     split = record.task.data.splits.get(metric.split)
     counts = Counter(split.n_skipped if split else {}) + Counter(metric.n_left_out)
     return tuple(f"{count} proteins left out: {reason}" for reason, count in counts.items())

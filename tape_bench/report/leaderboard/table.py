@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure, and everything needed to read it rightly."""
+    """One score, and everything needed to read it rightly."""
 
     state: State = "absent"
     value: float | None = None
@@ -40,13 +40,13 @@ class Cell:
     n: int | None = None
     """Proteins the value rests on."""
     digits: int = 3
-    """Decimals worth showing: published figures have two."""
+    """Decimals worth showing: published scores have two."""
     daggers: tuple[str, ...] = ()
-    """Why the figure may not be set beside the published ones."""
+    """Why the score may not be set beside the published ones."""
     remarks: tuple[str, ...] = ()
     """What else to bear in mind."""
     data: str = ""
-    """Status of the data behind the figure, e.g. `official` or `partial`."""
+    """Status of the data behind the score, e.g. `official` or `partial`."""
     data_digest: str = ""
     limit: int | None = None
     """Records used of each split, from the first, where not all were."""
@@ -59,13 +59,13 @@ class Cell:
     record: str = ""
     """The file the record stands in, where that is known."""
     pool: str | None = None
-    """Figures of one pool (protocol, data) may be ranked together; None is ranked with nothing."""
+    """Scores of one pool (protocol, data) may be ranked together; None is ranked with nothing."""
     rank: int | None = None
     ranked: int = 0
-    """How many figures the pool has."""
+    """How many scores the pool has."""
     mark: Mark | None = None
     tied: bool = False
-    """Not the best, but its interval overlaps the best figure's."""
+    """Not the best, but its interval overlaps the best score's."""
     gain: float | None = None
     """How much better than the best control on the same data."""
     gain_over: str | None = None
@@ -93,12 +93,12 @@ class Row:
     citation: str | None = None
     """Key of the BibTeX file, for a published row."""
     source: str = ""
-    """Where the figures of a published row stand."""
+    """Where the scores of a published row stand."""
     remarks: tuple[str, ...] = ()
 
     @property
     def statuses(self) -> tuple[str, ...]:
-        """The statuses of the data behind the row's figures, each once."""
+        """The statuses of the data behind the row's scores, each once."""
         return tuple(sorted({cell.data for cell in self.cells if cell.data}))
 
 
@@ -111,12 +111,12 @@ class Group:
     rows: tuple[Row, ...]
 
     def basis(self, column: int) -> Cell:
-        """Return a cell that tells on what data the group's figures of a column rest."""
+        """Return a cell that tells on what data the group's scores of a column rest."""
         cells = [row.cells[column] for row in self.rows]
         return next((cell for cell in cells if cell.data), cells[0])
 
     def proteins(self, column: int) -> int | None:
-        """Return how many proteins all figures of one column rest on; None where they differ."""
+        """Return how many proteins all scores of one column rest on; None where they differ."""
         counts = {row.cells[column].n for row in self.rows} - {None}
         return counts.pop() if len(counts) == 1 else None
 
@@ -147,7 +147,7 @@ class Leaderboard:
     """BibTeX keys of the data sets and baselines that appear."""
 
     def to_frame(self) -> DataFrame:
-        """Return one row for each figure, with the columns of the CSV format."""
+        """Return one row for each score, with the columns of the CSV format."""
         from tape_bench.report import frames
 
         return frames.of_leaderboard(self)
@@ -166,7 +166,7 @@ class Leaderboard:
 
     @property
     def cells(self) -> Iterator[Cell]:
-        """Every figure of the table."""
+        """Every score of the table."""
         return (cell for section in self.sections for row in section.rows for cell in row.cells)
 
     @cached_property

@@ -55,7 +55,7 @@ def sliced(
             continue
         ids = tuple(predictions[0].ids[place] for place in chosen)
         parts = [one.reordered(ids) for one in predictions]
-        values = [metric.sample(one).value() for one in parts]
+        values = [metric.statistic(one).value() for one in parts]
         defined = [value for value in values if value is not None]
         if len(defined) == len(values):
             ends = interval(metric, parts, draws=1000)

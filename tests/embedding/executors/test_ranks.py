@@ -140,12 +140,13 @@ def test_a_rank_that_waits_for_others_heeds_sigterm(start: Started) -> None:
 def test_ranks_end_with_their_launcher(start: Started, checkpoint: Path) -> None:
     script = f"""
 from tape_bench.embedding.executors.session import assemble
-from tape_bench.embedding.embeddings import Need, open_library
+from tape_bench.embedding.embeddings import Request, open_embeddings
 
 if __name__ == "__main__":
     long = tuple("ACDEFGHIKLMNPQRSTVWY"[n % 20] * 3 + "AC" * (n % 250) for n in range(100_000))
-    with open_library(assemble("proteinlm:{checkpoint}", {{}}, devices=2), "float32") as library:
-        library.fill([Need(long, "residues")])
+    session = assemble("proteinlm:{checkpoint}", {{}}, devices=2)
+    with open_embeddings(session, "float32") as embeddings:
+        embeddings.fill([Request(long, "residues")])
 """
     launcher = start.start(["-c", script], {})
     ranks = lambda: psutil.Process(launcher.pid).children()  # noqa: E731

@@ -20,7 +20,7 @@ from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.embedder import Embedder, MaskedLanguageModel
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig, Reading, load
 from tape_bench.models.proteinlm import adapter as module
-from tape_bench.speed import workload
+from tape_bench.speed import synthetic
 
 CONFIG = ProteinLMConfig(
     layers=2, hidden=16, heads=2, positions=12, layernorm_eps=1e-12, gelu="tanh"
@@ -315,7 +315,7 @@ def test_a_wide_network_on_a_gpu_over_many_lengths(heads: int, name: str, most: 
         return ProteinLM(lambda: RandomWeights(config, 0), Reading(), dtype=dtype, **about)  # type: ignore[arg-type]
 
     lengths = [1, 2, 15, 16, 17, 45, 45, 45, 63, 64, 65, 126, 127, 128, 129, 237, 400, 1000]
-    proteins = workload.proteins(lengths)
+    proteins = synthetic.proteins(lengths)
     exact, low = make("float32"), make(name)
     for pool in ("residues", "mean", "first"):
         for one, other in zip(low.embed(proteins, pool), exact.embed(proteins, pool), strict=True):

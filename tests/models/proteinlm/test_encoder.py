@@ -16,7 +16,7 @@ from tape_bench.models.proteinlm.checkpoint import build_encoder
 from tape_bench.models.proteinlm.config import ProteinLMConfig
 from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
-from tape_bench.models.proteinlm.megatron.partition import by_head, gather
+from tape_bench.models.proteinlm.megatron.partition import by_head, merge
 
 
 class Goldens:
@@ -42,7 +42,7 @@ class Goldens:
             parts = [self._tensor(ranks, rank, path) for rank in range(ranks)]
             if weight.partition == "heads":
                 parts = [by_head(part, "v2", config.head_size) for part in parts]
-            merged = gather(parts, weight.partition, name=weight.name, dtype=dtype)
+            merged = merge(parts, weight.partition, name=weight.name, dtype=dtype)
             state[weight.name] = merged.view(weight.shape)
         encoder = build_encoder(config, vocabulary=VOCABULARY, **options)
         encoder.load_state_dict(state, assign=True)

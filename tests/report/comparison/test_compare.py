@@ -16,7 +16,7 @@ def sides(tmp_path, write_run, measured):
         for side, noise, seed in (("a", noise_a, 1), ("b", noise_b, 2)):
             extra = changes if side == "b" else {}
             write_run(tmp_path / side, measured(noise, seed=seed), "stability", **extra)
-        found = [collect.gather([tmp_path / side]).filed for side in "ab"]
+        found = [collect.collect_records([tmp_path / side]).filed for side in "ab"]
         return pair(*found).pairs
 
     return build
@@ -61,12 +61,12 @@ def test_the_interval_agrees_with_scipy_bootstrap(sides, measured):
 def test_the_same_predictions_are_the_same(sides, tmp_path, write_run, measured):
     for side in "cd":
         write_run(tmp_path / side, measured(0.5), "stability")
-    pairs = pair(*(collect.gather([tmp_path / side]).filed for side in "cd")).pairs
+    pairs = pair(*(collect.collect_records([tmp_path / side]).filed for side in "cd")).pairs
 
     (change,) = compare(pairs, draws=200)
 
     assert change.difference == 0
-    assert in_words(change) == "the two figures are the same"
+    assert in_words(change) == "the two scores are the same"
 
 
 def test_what_is_not_comparable_is_refused_or_said(sides):
@@ -106,7 +106,7 @@ def test_p_values_are_adjusted_for_their_number(tmp_path, write_run, measured):
     for task, noise in (("stability", 0.55), ("fluorescence", 2.0)):
         write_run(tmp_path / "a", measured(0.5, seed=1), task)
         write_run(tmp_path / "b", measured(noise, seed=2), task)
-    pairs = pair(*(collect.gather([tmp_path / side]).filed for side in "ab")).pairs
+    pairs = pair(*(collect.collect_records([tmp_path / side]).filed for side in "ab")).pairs
 
     changes = compare(pairs, draws=1000)
 
@@ -127,23 +127,23 @@ def test_a_head_trained_once_cannot_be_told_from_luck(sides, trained):
 
 
 def test_seeds_of_trained_heads_widen_the_interval(tmp_path, write_run, measured):
-    """As wide as the luck of three seeds a side demands, by hand."""
+    """As wide as the variance of three seeds a side demands, by hand."""
     a = [measured(noise, seed=1) for noise in (0.5, 0.6, 0.7)]
     b = [measured(noise, seed=2) for noise in (0.8, 0.7, 0.6)]
     for side, runs in (("a", a), ("b", b), ("c", [a[0]]), ("d", [b[0]])):
         write_run(tmp_path / side, runs, "stability")
-    found = {side: collect.gather([tmp_path / side]).filed for side in "abcd"}
+    found = {side: collect.collect_records([tmp_path / side]).filed for side in "abcd"}
 
     (change,) = compare(pair(found["a"], found["b"]).pairs, draws=500)
     (solved,) = compare(pair(found["a"], found["d"]).pairs, draws=500)
 
     rho = [[stats.spearmanr(p.values, p.targets).statistic for p in side] for side in (a, b)]
-    luck = stats.ttest_rel(rho[1], rho[0]).confidence_interval(0.95)
+    paired = stats.ttest_rel(rho[1], rho[0]).confidence_interval(0.95)
     assert change.low is not None
-    assert change.low < luck.low
+    assert change.low < paired.low
     assert change.high is not None
-    assert change.high > luck.high
-    # One side's luck alone, two degrees of freedom.
+    assert change.high > paired.high
+    # One side's variance alone, two degrees of freedom.
     reach = stats.t.ppf(0.975, 2) * stats.sem(rho[0])
     assert solved.low is not None
     assert solved.difference is not None

@@ -9,7 +9,7 @@ from tape_bench.report.gate import judge, reports
 from tape_bench.report.gate.judge import Exit
 from tape_bench.report.gate.tolerance import Tolerances, parse
 from tape_bench.results import store
-from tape_bench.results.collect import Records, gather
+from tape_bench.results.collect import Records, collect_records
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path):
     def fill(name, *records):
         for record in records:
             store.write(store.path_of(tmp_path / name, record), record)
-        return gather([tmp_path / name]) if records else Records()
+        return collect_records([tmp_path / name]) if records else Records()
 
     return fill
 
@@ -99,7 +99,7 @@ def test_an_edited_record_is_refused(folder, make, tmp_path):
     path = new.filed[0].path
     path.write_text(path.read_text().replace('"value": 0.5', '"value": 0.9'))
 
-    assert outcome(gather([tmp_path / "new"]), reference) == Exit.NOT_COMPARABLE
+    assert outcome(collect_records([tmp_path / "new"]), reference) == Exit.NOT_COMPARABLE
 
 
 def test_a_record_cut_short_is_incomplete(folder, make, tmp_path):
@@ -107,7 +107,7 @@ def test_a_record_cut_short_is_incomplete(folder, make, tmp_path):
     path = new.filed[0].path
     path.write_text(path.read_text()[:50])
 
-    assert outcome(gather([tmp_path / "new"]), reference) == Exit.UNTOLD
+    assert outcome(collect_records([tmp_path / "new"]), reference) == Exit.UNTOLD
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def paired(tmp_path, write_run, measured):
     def verdict(noise, seed, **settings):
         write_run(tmp_path / "reference", measured(0.5, seed=1), "stability")
         write_run(tmp_path / "new", measured(noise, seed=seed), "stability", **settings)
-        sides = gather([tmp_path / "new"]), gather([tmp_path / "reference"])
+        sides = collect_records([tmp_path / "new"]), collect_records([tmp_path / "reference"])
         return judge.check(*sides, Tolerances(), paired=True, draws=1000)
 
     return verdict
@@ -142,7 +142,7 @@ def test_paired_a_drop_of_a_head_trained_once_cannot_be_told(paired, seeds):
 
     assert verdict.outcome == Exit.UNTOLD
     assert int(verdict.outcome) == 4
-    assert "the luck of training is unknown" in verdict.findings[0].why
+    assert "seed variance is unknown" in verdict.findings[0].why
 
 
 def test_paired_no_drop_needs_no_seeds(paired):
@@ -169,7 +169,7 @@ def test_a_shift_by_one_residue_is_caught(tmp_path, write_run):
         predictions = Predictions("token_class", ids, lengths, values.astype(np.float32), truth)
         write_run(tmp_path / side, predictions, "secondary_structure")
 
-    sides = gather([tmp_path / "new"]), gather([tmp_path / "reference"])
+    sides = collect_records([tmp_path / "new"]), collect_records([tmp_path / "reference"])
 
     verdict = judge.check(*sides, parse(["0.005"]), paired=True, draws=1000)
     assert verdict.outcome == Exit.REGRESSION

@@ -5,7 +5,7 @@ import pytest
 from tape_bench.errors import RecordError, UsageError
 from tape_bench.report.gate.reference import update
 from tape_bench.results import store
-from tape_bench.results.collect import Records, gather
+from tape_bench.results.collect import Records, collect_records
 
 NOTHING = Records()
 
@@ -13,9 +13,9 @@ NOTHING = Records()
 def test_new_records_come_with_their_predictions(tmp_path, write_run, measured):
     write_run(tmp_path / "new", measured(0.5), "stability")
 
-    (path,) = update(gather([tmp_path / "new"]), NOTHING, tmp_path / "reference")
+    (path,) = update(collect_records([tmp_path / "new"]), NOTHING, tmp_path / "reference")
 
-    (filed,) = gather([tmp_path / "reference"]).filed
+    (filed,) = collect_records([tmp_path / "reference"]).filed
     assert filed.path == path.resolve()
     assert filed.predictions()["stability_score", "test"][0].ids[0] == "variant0"
 
@@ -26,9 +26,13 @@ def test_replaced_records_go_and_others_stay(tmp_path, write_run, measured, make
     store.write(store.path_of(tmp_path / "reference", other), other)
     write_run(tmp_path / "new", measured(0.4), "stability", run_key="2" * 64)
 
-    update(gather([tmp_path / "new"]), gather([tmp_path / "reference"]), tmp_path / "reference")
+    update(
+        collect_records([tmp_path / "new"]),
+        collect_records([tmp_path / "reference"]),
+        tmp_path / "reference",
+    )
 
-    found = gather([tmp_path / "reference"]).records
+    found = collect_records([tmp_path / "reference"]).records
     assert sorted((r.model.name, r.run_key[0]) for r in found) == [("bert", "2"), ("other", "a")]
     assert len(list((tmp_path / "reference").rglob("*.npz"))) == 1
 
@@ -38,9 +42,9 @@ def test_a_single_file_is_replaced_in_place(tmp_path, write_run, measured):
     place.write_bytes(write_run(tmp_path / "old", measured(0.5), "stability").read_bytes())
     write_run(tmp_path / "new", measured(0.4), "stability", run_key="2" * 64)
 
-    update(gather([tmp_path / "new"]), gather([place]), place)
+    update(collect_records([tmp_path / "new"]), collect_records([place]), place)
 
-    assert gather([place]).records[0].run_key[0] == "2"
+    assert collect_records([place]).records[0].run_key[0] == "2"
 
 
 @pytest.mark.parametrize("changes", [{"status": "failed"}, {"status": "started"}])
@@ -50,7 +54,7 @@ def test_incomplete_records_are_refused_and_nothing_changes(tmp_path, make, chan
         store.write(store.path_of(tmp_path / "new", record), record)
 
     with pytest.raises(RecordError, match="cannot become a reference"):
-        update(gather([tmp_path / "new"]), NOTHING, tmp_path / "reference")
+        update(collect_records([tmp_path / "new"]), NOTHING, tmp_path / "reference")
     assert not (tmp_path / "reference").exists()
 
 
@@ -60,7 +64,7 @@ def test_two_records_do_not_fit_one_file(tmp_path, make):
         store.write(store.path_of(tmp_path / "new", record), record)
 
     with pytest.raises(UsageError, match="2 records"):
-        update(gather([tmp_path / "new"]), NOTHING, tmp_path / "reference.json")
+        update(collect_records([tmp_path / "new"]), NOTHING, tmp_path / "reference.json")
 
 
 def test_nothing_new_is_an_error(tmp_path):

@@ -62,7 +62,7 @@ def test_the_page_sorts_and_filters(make, cards, tmp_path):
 
     assert "FAULT" not in told
     img = r"&lt;img src=x onerror=alert\(1\)&gt;"
-    # Each group is sorted by itself: figures on other data stay apart.
+    # Each group is sorted by itself: scores on other data stay apart.
     assert re.search(rf"falling: high {img} low none other", told)
     assert re.search(rf"rising: low {img} high none other", told)
     assert re.search(rf"partial: low {img} high none /", told)

@@ -21,8 +21,8 @@ def published(task: str = "fluorescence", **measured) -> BaselineTable:
         source="its table 2",
         measured={task: Measurement(**(known | measured))},
         rows=(
-            BaselineRow(model="Transformer", figures={task: 0.68}),
-            BaselineRow(model="LSTM", figures={task: 0.67}, note="no attention"),
+            BaselineRow(model="Transformer", scores={task: 0.68}),
+            BaselineRow(model="LSTM", scores={task: 0.67}, note="no attention"),
         ),
     )
 

@@ -64,7 +64,7 @@ def test_terminal_tables_stay_within_the_window(board, width):
 
 @pytest.mark.parametrize("format", ["markdown", "latex", "html", "terminal"])
 def test_signs_are_explained_where_they_occur_and_nowhere_else(make, cards, format):
-    signs = ("overlaps", "footnote.", "gain over", "compare figures of one group", "intervals")
+    signs = ("overlaps", "footnote.", "gain over", "compare scores of one group", "intervals")
 
     def explained(*records) -> list[str]:
         board = build_leaderboard(records, [], cards)
@@ -82,13 +82,13 @@ def test_signs_are_explained_where_they_occur_and_nowhere_else(make, cards, form
     assert explained(plain) == []
     assert explained(make(value=0.5)) == ["intervals"]
     assert explained(partial) == ["footnote."]
-    gains = ["gain over", "compare figures of one group"]
+    gains = ["gain over", "compare scores of one group"]
     assert explained(plain, control) == ([] if format == "latex" else gains)
     close = make(value=0.5), make(value=0.49, model="x")
     assert explained(*close) == (
         ["overlaps", "intervals"]
         if format == "latex"
-        else ["overlaps", "compare figures of one group", "intervals"]
+        else ["overlaps", "compare scores of one group", "intervals"]
     )
 
 

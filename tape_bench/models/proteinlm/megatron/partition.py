@@ -44,7 +44,7 @@ def from_heads(heads: Tensor, order: QkvOrder) -> Tensor:
     return heads.flatten(0, 2)
 
 
-def gather(
+def merge(
     parts: Sequence[Tensor],
     partition: Partition,
     *,

@@ -25,7 +25,7 @@ from tape_bench.models.proteinlm.mapping import (
     weights,
 )
 from tape_bench.models.proteinlm.megatron.layout import find
-from tape_bench.models.proteinlm.megatron.partition import Rank, by_head, gather
+from tape_bench.models.proteinlm.megatron.partition import Rank, by_head, merge
 from tape_bench.models.proteinlm.megatron.shard import Shard, read_shard, release, shares_memory
 from tape_bench.models.proteinlm.source import Origin
 from tape_bench.models.zip_checksums import check_tensors
@@ -109,7 +109,7 @@ class MegatronCheckpoint:
         parts = stored
         if place.weight.partition == "heads":
             parts = [by_head(p, self.origin.qkv_order, self.config.head_size) for p in stored]
-        merged = gather(
+        merged = merge(
             parts,
             place.weight.partition,
             name=name,
@@ -264,7 +264,7 @@ class MegatronCheckpoint:
         copies = [shard.tensors[TIED_WORDS] for shard in last if TIED_WORDS in shard.tensors]
         words = self.read("word.weight")
         name = "word_embeddings_for_head"
-        copy = gather(copies, "vocabulary", name=name, dtype=words.dtype)
+        copy = merge(copies, "vocabulary", name=name, dtype=words.dtype)
         if not torch.equal(words, copy):
             raise CheckpointError(
                 f"{name} of the last pipeline stage is not the first stage's word embeddings",

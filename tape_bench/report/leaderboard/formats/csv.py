@@ -1,4 +1,4 @@
-"""The leaderboard as CSV: one line for each figure, for spreadsheets and data frames."""
+"""The leaderboard as CSV: one line for each score, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ HEADER = (
 
 
 def render(leaderboard: Leaderboard) -> str:
-    """Write one line a figure; an empty field is an unknown value.
+    """Write one line a score; an empty field is an unknown value.
 
-    `data` is the status of the data behind this one figure, `metric` and `split` are those it
-    was really measured by. `seeds` are parted by blanks. A figure of ours has its run key and
+    `data` is the status of the data behind this one score, `metric` and `split` are those it
+    was really measured by. `seeds` are parted by blanks. A score of ours has its run key and
     record; a published one the place where it stands, `source`.
     """
     out = io.StringIO()

@@ -33,7 +33,7 @@ class Picture:
     """For a phone: its panels stand under one another, so that letters keep their size."""
 
 
-def render(leaderboard: Leaderboard, figures: Sequence[Picture] = ()) -> str:
+def render(leaderboard: Leaderboard, pictures: Sequence[Picture] = ()) -> str:
     """Write the page, with pictures below the tables."""
     rows = [row for section in leaderboard.sections for row in section.rows]
     keys = leaderboard.citations
@@ -43,7 +43,7 @@ def render(leaderboard: Leaderboard, figures: Sequence[Picture] = ()) -> str:
         tasks={c.task: c.title for section in leaderboard.sections for c in section.columns},
         protocols=sorted({row.protocol for row in rows}),
         statuses=sorted({status for row in rows for status in row.statuses}),
-        pictures=figures,
+        pictures=pictures,
         bibtex=citations.bibtex(keys, registry.citations()) if keys else "",
         css=(_HERE / "page.css").read_text(encoding="utf-8"),
         js=(_HERE / "page.js").read_text(encoding="utf-8"),

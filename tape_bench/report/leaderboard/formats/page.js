@@ -18,7 +18,7 @@ for (const table of document.querySelectorAll("table")) {
       for (const group of table.tBodies) {
         const rows = [...group.rows].slice(1).map((row) => [key(row), row]);
         rows.sort(([a], [b]) => {
-          // Figures that do not exist stay at the end, whichever way round.
+          // Scores that do not exist stay at the end, whichever way round.
           if (a === null || b === null) return (a === null) - (b === null);
           const order = numeric ? a - b : a.localeCompare(b);
           return descending ? -order : order;

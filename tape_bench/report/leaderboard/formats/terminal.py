@@ -102,10 +102,10 @@ def _block(
                 continue
             for row in rows:
                 console.print(_name(leaderboard, row, "  "))
-                figure = _value(leaderboard, row.cells[index])
+                score = _value(leaderboard, row.cells[index])
                 for part in _below(group, index, row.cells[index]):
-                    figure.append(f"  {part}", style="dim")
-                console.print(Text("  ").append_text(figure))
+                    score.append(f"  {part}", style="dim")
+                console.print(Text("  ").append_text(score))
 
 
 def _figures(leaderboard: Leaderboard, group: Group, rows: list[Row], index: int) -> Table:

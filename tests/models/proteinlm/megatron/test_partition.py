@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tape_bench.errors import CheckpointError, ModelError
 from tape_bench.models.proteinlm.config import QkvOrder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, Partition
-from tape_bench.models.proteinlm.megatron.partition import by_head, from_heads, gather
+from tape_bench.models.proteinlm.megatron.partition import by_head, from_heads, merge
 
 CUT = {"rows": 0, "columns": 1, "heads": 0}
 
@@ -29,19 +29,19 @@ def test_any_number_of_ranks_becomes_any_other(
     axis = CUT[partition]
     parts = list(whole.chunk(before, axis))
     for rank in range(after):
-        kept = gather(parts, partition, name="w", keep=(rank, after), dtype=torch.float32)
+        kept = merge(parts, partition, name="w", keep=(rank, after), dtype=torch.float32)
         assert torch.equal(kept, whole.chunk(after, axis)[rank])
 
 
 def test_vocabulary_padding_is_dropped_even_where_real_rows_straddle_ranks() -> None:
     padded = torch.arange(32.0)[:, None]
-    merged = gather(padded.chunk(2), "vocabulary", name="w", keep=(1, 2), dtype=torch.float32)
+    merged = merge(padded.chunk(2), "vocabulary", name="w", keep=(1, 2), dtype=torch.float32)
     assert merged[:, 0].tolist() == list(range(VOCABULARY))
 
 
 def test_the_result_is_memory_of_its_own() -> None:
     whole = torch.ones(4)
-    kept = gather([whole], "whole", name="w", dtype=torch.float32)
+    kept = merge([whole], "whole", name="w", dtype=torch.float32)
     kept.zero_()
     assert whole.sum() == 4
 
@@ -59,7 +59,7 @@ def test_memory_is_shared_only_where_nothing_has_to_change(
 ) -> None:
     rows = torch.ones(8, 2)
     pieces = rows.chunk(parts)
-    kept = gather(pieces, "rows", name="w", keep=(1, 2), dtype=dtype, share=True)
+    kept = merge(pieces, "rows", name="w", keep=(1, 2), dtype=dtype, share=True)
     rows.zero_()
     assert kept.shape == (4, 2)
     assert bool((kept == 0).all()) == shared
@@ -68,19 +68,19 @@ def test_memory_is_shared_only_where_nothing_has_to_change(
 def test_columns_are_never_shared() -> None:
     """A view of some columns would keep its rows far apart, and matrix products slow."""
     whole = torch.ones(4, 4)
-    assert gather(
+    assert merge(
         [whole], "columns", name="w", keep=(0, 2), dtype=torch.float32, share=True
     ).is_contiguous()
 
 
 def test_ranks_that_disagree_on_a_whole_weight_are_named() -> None:
     with pytest.raises(CheckpointError, match=r"bias differs between .* 0 and 1"):
-        gather([torch.ones(3), torch.zeros(3)], "whole", name="bias", dtype=torch.float32)
+        merge([torch.ones(3), torch.zeros(3)], "whole", name="bias", dtype=torch.float32)
 
 
 def test_a_weight_that_cannot_be_shared_equally_is_refused() -> None:
     with pytest.raises(ModelError, match="16 heads cannot be shared equally by 3"):
-        gather([torch.ones(16, 3, 2)], "heads", name="w", keep=(0, 3), dtype=torch.float32)
+        merge([torch.ones(16, 3, 2)], "heads", name="w", keep=(0, 3), dtype=torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
-"""Secondary structure as segments: which states follow each other, and for how long."""
+"""Secondary structure as elements: which states follow each other, and for how long."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tape_bench.data.simulated.world import HELIX, SS3_OF_SS8, SS8, STRAND, Floats, Ints
+from tape_bench.data.simulated.biology import HELIX, SS3_OF_SS8, SS8, STRAND, Floats, Ints
 
-# State, odds within its kind, shortest and longest segment.
+# State, odds within its kind, shortest and longest element.
 _HELICES = (("H", 0.80, 6, 18), ("G", 0.16, 3, 5), ("I", 0.04, 5, 7))
 _STRANDS = (("E", 0.88, 4, 9), ("B", 0.12, 1, 2))
 _LOOPS = (("C", 0.45, 1, 4), ("T", 0.30, 2, 3), ("S", 0.25, 1, 3))
@@ -14,7 +14,7 @@ _Kinds = tuple[tuple[str, float, int, int], ...]
 
 
 def _segment(rng: np.random.Generator, kinds: _Kinds) -> list[int]:
-    """Draw one segment of one of the kinds, as states of its residues."""
+    """Draw one element of one of the kinds, as states of its residues."""
     bounds = np.cumsum([odds for _, odds, _, _ in kinds])
     state, _, shortest, longest = kinds[int((bounds[:-1] <= rng.random()).sum())]
     return [SS8.index(state)] * int(rng.integers(shortest, longest + 1))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tape_bench import registry
 from tape_bench.data.examples import load_task
 from tape_bench.errors import UsageError
-from tape_bench.speed.workload import SETS, lengths, proteins
+from tape_bench.speed.synthetic import SETS, lengths, proteins
 
 FOLDERS = {"fluorescence": "official", "stability": "official"}
 
