@@ -19,7 +19,7 @@ FLASH_FROM = 128
 Flash attention works on 128 queries at a time whatever the length; our kernel fits its blocks to
 the sequences. On an H100 ours is faster for heads of 64 over TAPE's lengths mixed (1.35 times) and
 within 8 % at any one length; for heads of 80, which it computes in two parts, from about here flash
-attention is. `benchmarks/gpu/kernels.py` measures both, `benchmarks/gpu/kernels.md` has the table.
+attention is. `benchmarks/gpu/kernels.py` measures both, `benchmarks/gpu/h100.md` has the table.
 """
 
 
