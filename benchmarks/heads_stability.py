@@ -34,7 +34,8 @@ def measure(task: str, model: str, head: str, seeds: str, data: str) -> None:
     from tape_bench import load_model
     from tape_bench.embedding.in_memory import represent
     from tape_bench.protocols.probe.train import train
-    from tape_bench.run.plan import Settings, plan
+    from tape_bench.run.plan import plan
+    from tape_bench.run.settings import Settings
     from tape_bench.scoring.metrics import score
 
     embedder = load_model(model)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from tape_bench.errors import UsageError, unknown_name
 
@@ -31,15 +32,28 @@ def checked(given: Mapping[str, Any], owner: type) -> dict[str, Any]:
     for name, value in given.items():
         if name not in hints:
             raise unknown_name("setting", name, hints)
-        plain = Path(value) if hints[name] is Path and isinstance(value, str) else _plain(value)
+        typed_value = (
+            Path(value) if hints[name] is Path and isinstance(value, str) else plain(value)
+        )
         try:
-            fit[name] = TypeAdapter(hints[name]).validate_python(plain, strict=True)
+            fit[name] = TypeAdapter(hints[name]).validate_python(typed_value, strict=True)
         except ValidationError as error:
-            expected = error.errors()[0]["msg"]
-            raise UsageError(
-                f"{name} is given as {value!r}: {expected[0].lower()}{expected[1:]}"
-            ) from None
+            raise _refused(name, value, error.errors()[0]) from None
     return fit
+
+
+def fault(error: ValidationError, given: Mapping[str, object]) -> UsageError:
+    """Say which of the keywords that a model of pydantic's was made from is wrong, and how."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    return _refused(name, given.get(name), first)
+
+
+def _refused(name: str, value: object, first: ErrorDetails) -> UsageError:
+    if first["type"] == "greater_than_equal":
+        return UsageError(f"{name} must be at least {first['ctx']['ge']}, not {value}")
+    expected = first["msg"]
+    return UsageError(f"{name} is given as {value!r}: {expected[0].lower()}{expected[1:]}")
 
 
 def read(what: str, given: Mapping[str, str], owner: type) -> dict[str, Any]:
@@ -86,9 +100,10 @@ def _choices(hint: Any) -> list[str]:
     return [value for part in get_args(hint) for value in _choices(part)]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return lists, ranges and arrays as tuples, and NumPy's numbers as Python's."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        return tuple(map(_plain, value))
+        return tuple(map(plain, value))
     return value

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tape_bench.cards import TaskCard
     from tape_bench.models.embedder import Identity
     from tape_bench.run.evaluate import Outcome
-    from tape_bench.run.plan import RunPlan, Settings
+    from tape_bench.run.plan import RunPlan
+    from tape_bench.run.settings import Settings
 
 
 @click.command(name="run")
@@ -145,11 +146,12 @@ def command(
     from tape_bench.cli.output import aside
     from tape_bench.embedding.executors.session import assemble
     from tape_bench.run.evaluate import check_protocol, run_tasks
-    from tape_bench.run.plan import Settings, cards_of
+    from tape_bench.run.plan import cards_of
+    from tape_bench.run.settings import Settings
 
     if head is not None and of_protocol.setdefault("head", head) != head:
         raise UsageError("--head and -P head=… exclude each other", fix="leave one of them out")
-    setting_names = Settings.__dataclass_fields__
+    setting_names = Settings.model_fields
     settings = Settings.of(
         {name: value for name, value in options.items() if name in setting_names and value != ()}
         | protocols.read_options(options["protocol"], of_protocol)

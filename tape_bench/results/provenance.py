@@ -26,7 +26,7 @@ def collect(devices: list[str], world: int = 1) -> ProvenanceRecord:
         git_dirty=dirty,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
         python=platform.python_version(),
-        packages={name: found for name in PACKAGES if (found := version(name))},
+        packages=dict(_packages()),
         devices=devices,
         world=world,
         started=now(),
@@ -44,6 +44,12 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Look the versions up once: a process keeps what it has imported."""
+    return {name: found for name in PACKAGES if (found := version(name))}
 
 
 @cache

@@ -28,13 +28,40 @@ SHOWN = 12
 def path_of(root: Path, record: RunRecord) -> Path:
     """Return where a record belongs under a results root."""
     task, model = record.task, record.model
+    return place(
+        root,
+        model=(model.name, model.revision),
+        task=task.id,
+        data=(task.data.status, task.data.digest),
+        protocol=record.protocol.id,
+        run_key=record.run_key,
+    )
+
+
+def place(
+    root: Path,
+    *,
+    model: tuple[str, str],
+    task: str,
+    data: tuple[str, str],
+    protocol: str,
+    run_key: str,
+) -> Path:
+    """Return where the record of a run belongs that has not been made yet.
+
+    Args:
+        root: the results root.
+        model: name and revision.
+        task: id of the task.
+        data: status and digest.
+        protocol: id of the protocol.
+        run_key: stands for everything that can change a score.
+    """
+    status, digest_ = data
     return (
-        root
-        / _slug(model.name)
-        / _slug(model.revision)
-        / _slug(task.id)
-        / f"{task.data.status}-{task.data.digest[:SHOWN]}"
-        / f"{_slug(record.protocol.id)}-{record.run_key[:SHOWN]}.json"
+        root.joinpath(*map(_slug, (*model, task)))
+        / f"{status}-{digest_[:SHOWN]}"
+        / f"{_slug(protocol)}-{run_key[:SHOWN]}.json"
     )
 
 

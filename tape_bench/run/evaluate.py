@@ -35,7 +35,8 @@ from tape_bench.progress import Progress
 from tape_bench.protocols.interface import check_model
 from tape_bench.results import provenance, store
 from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
-from tape_bench.run.plan import RunPlan, Settings, cards_of, plan, tasks_for
+from tape_bench.run.plan import RunPlan, cards_of, plan, tasks_for
+from tape_bench.run.settings import Settings
 
 if TYPE_CHECKING:
     from tape_bench.embedding.embeddings import Embeddings, Request
@@ -70,9 +71,9 @@ def evaluate(
         rerun: compute again, representations included, even where a complete record exists.
         progress: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
-        settings: fields of `tape_bench.run.plan.Settings`: `data`, `protocol`, `splits`, `seeds`,
-            `limit`, `length_policy`, `longest`, `out`, `devices`, …; and the protocol's own
-            options, such as the probe's `head`.
+        settings: fields of `tape_bench.run.settings.Settings`: `data`, `protocol`, `splits`,
+            `seeds`, `limit`, `length_policy`, `longest`, `out`, `devices`, …; and the protocol's
+            own options, such as the probe's `head`.
 
     Raises:
         UsageError: an unknown task or setting, a value that makes no sense, or a model that cannot

@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue
-
-from tape_bench import keywords, paths, protocols, registry
-from tape_bench.cache.precision import Stored, kept_on_disk, stored_as
+from tape_bench import protocols, registry
+from tape_bench.cache.precision import kept_on_disk, stored_as
 from tape_bench.cards import LengthPolicy, TaskCard
 from tape_bench.data.examples import Split, TaskData, load_task
 from tape_bench.data.lengths import apply_length_policy
-from tape_bench.data.opening import SAMPLE
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.embedder import Identity
 from tape_bench.models.evidence import Evidence
@@ -32,6 +29,7 @@ from tape_bench.results.record import (
     SplitRecord,
     TaskRecord,
 )
+from tape_bench.run.settings import Settings
 from tape_bench.scoring import intervals
 from tape_bench.scoring.metrics import find
 
@@ -39,82 +37,9 @@ LEVEL = 0.95
 """Confidence level of every interval."""
 DRAWS = 2000
 """Bootstrap draws of every interval."""
-LARGEST_SEED = 2**32 - 1
-"""Largest seed that every random generator in use takes."""
 
 # What a model answers to probes is compared as numbers, when a record is looked for.
 _NO_PART_OF_A_KEY = {"spec", "control", "pretraining", "rests_on"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user can ask of a run; the defaults are the benchmark's."""
-
-    data: str | Path | None = None
-    """A data root, a folder of tarballs, or `sample`; the fetched data if None."""
-    protocol: str = "probe"
-    options: Mapping[str, JsonValue] = field(default_factory=dict)
-    """The protocol's own, such as the probe's `head`, which `of` takes like any other setting."""
-    splits: tuple[str, ...] = ()
-    """Test splits to score; all of them if empty."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds of training; the protocol's own if None: for the probe 0, 1 and 2 where a head is
-    trained. One that is solved is the same for every seed and is solved once."""
-    limit: int | None = None
-    """Use only the first so many records of each split: for trying out, not for scores."""
-    length_policy: LengthPolicy | None = None
-    longest: int | None = None
-    """Longest protein in residues; the model's own limit if None."""
-    out: Path = field(default_factory=paths.results)
-    """Results root; `of` chooses another for a trial than for a run that counts."""
-    cache_dtype: Stored | None = None
-    """Precision that representations are kept in; float16 for a model in half precision, and
-    float32 for any other, if None."""
-    cache_limit: int | None = None
-    """Bytes that kept representations may take on disk."""
-    tokens_per_batch: int | None = None
-    """Tokens computed at once; what the model finds good if None."""
-    devices: int = 1
-    """Processes, or groups of them, that share the sequences."""
-    tensor_parallel: int = 1
-    """Processes that compute one network together."""
-
-    @property
-    def is_trial(self) -> bool:
-        """True for a run on simulated data or on part of the records: no score to publish."""
-        return str(self.data) == SAMPLE or self.limit is not None
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Settings:
-        """Make settings from keywords, those of the protocol among them, None meaning the default.
-
-        Raises:
-            UsageError: an unknown setting, or a value that makes no sense.
-        """
-        kept = {name: value for name, value in given.items() if value is not None}
-        protocol = kept.get("protocol", cls.protocol)
-        keywords.checked({"protocol": protocol}, cls)
-        own = protocols.option_names(protocol)
-        names = [*own, *(one.name for one in fields(cls) if one.name != "options")]
-        for name in kept:
-            if name not in names:
-                raise unknown_name("setting", name, names)
-        of_protocol = {name: kept.pop(name) for name in own if name in kept}
-        options = protocols.checked_options(protocol, of_protocol)
-        settings = cls(**keywords.checked(kept, cls), options=options)
-        if "out" not in kept and settings.is_trial:
-            settings = replace(settings, out=paths.trials())
-        seeds = settings.seeds
-        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
-            raise UsageError("seeds must be distinct, and at least one", fix="e.g. --seeds 0,1,2")
-        for seed in seeds or ():
-            if not 0 <= seed <= LARGEST_SEED:
-                raise UsageError(f"a seed lies between 0 and {LARGEST_SEED}, not at {seed}")
-        for name in ("limit", "longest", "tokens_per_batch", "devices", "tensor_parallel"):
-            value = getattr(settings, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, not {value}")
-        return settings
 
 
 @dataclass(frozen=True)
@@ -138,7 +63,14 @@ class RunPlan:
     @cached_property
     def path(self) -> Path:
         """Where the record belongs."""
-        return store.path_of(self.settings.out, self.record())
+        return store.place(
+            self.settings.out,
+            model=(self.identity.name, self.identity.revision),
+            task=self.card.name,
+            data=(self.data.status, self.data.digest),
+            protocol=self.settings.protocol,
+            run_key=self.run_key,
+        )
 
     @property
     def seeds(self) -> tuple[int, ...]:

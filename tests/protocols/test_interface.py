@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from tape_bench.protocols.probe.plan import Probe
 from tape_bench.report.leaderboard.build import build_leaderboard
 from tape_bench.results.predictions import read_predictions
 from tape_bench.results.record import RunRecord
-from tape_bench.run.plan import Settings
+from tape_bench.run.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -246,7 +246,7 @@ def replace_splits(card: TaskCard, **splits: tuple[str, int]) -> TaskCard:
 def test_every_protocol_of_the_registry_is_one_and_its_options_are_no_other_settings():
     for name in registry.PROTOCOLS:
         assert isinstance(load_protocol(name), EvaluationProtocol)
-        assert not set(option_names(name)) & {field.name for field in fields(Settings)}
+        assert not set(option_names(name)) & set(Settings.model_fields)
     assert load_protocol("probe", {"head": "tape"}) == Probe("tape")
     assert Settings.of({"head": "tape"}).options == {"head": "tape"}
 

@@ -25,7 +25,8 @@ from tape_bench.results import store
 from tape_bench.results.predictions import read_predictions
 from tape_bench.results.record import RunRecord
 from tape_bench.run.evaluate import run_tasks
-from tape_bench.run.plan import Settings, plan
+from tape_bench.run.plan import plan
+from tape_bench.run.settings import Settings
 from tape_bench.scoring.metrics import score
 
 
