@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from tape_bench import text
+from tape_bench.bounded import parse_toml, read_text
 from tape_bench.errors import CardError
 
 Kind = Literal["token_class", "sequence_class", "sequence_value", "residue_pair"]
 """What a task asks for: a class a residue, a class or a value a protein, contacts of pairs."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+"""What files and folders are named after: nothing in it leads elsewhere."""
 
 Role = Literal["train", "valid", "test"]
 LengthPolicy = Literal["error", "skip", "truncate", "window"]
@@ -28,11 +41,21 @@ class _Declared(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _steers_nothing(cls, value: Any) -> Any:
+        """Refuse letters that would steer the terminal the card is shown in."""
+        words = [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        for word in words:
+            if isinstance(word, str) and text.lines(word) != word:
+                raise ValueError("holds control characters")
+        return value
+
 
 class Target(_Declared):
     """One thing the task predicts."""
 
-    name: str
+    name: Name
     """First part of every metric id on it, e.g. `ss3` in `ss3.accuracy.pooled`."""
     field: str
     """Field of the record that holds it."""
@@ -142,7 +165,7 @@ class TaskCard(_Declared):
     primary: str
     """Metric id that stands in tables."""
     targets: tuple[Target, ...] = Field(min_length=1)
-    splits: dict[str, SplitCard]
+    splits: dict[Name, SplitCard]
     metrics: tuple[MetricCard, ...] = Field(min_length=1)
     length: LengthCard
     cluster: ClusterCard | None = None
@@ -238,7 +261,7 @@ class BaselineRow(_Declared):
     """One published model: its scores by task."""
 
     model: str
-    scores: dict[str, float]
+    scores: dict[str, FiniteFloat]
     note: str = ""
     measured: dict[str, Measurement] = {}
     """By task, where this row was measured otherwise than the table's other rows."""
@@ -294,12 +317,12 @@ _Declaration = TypeVar("_Declaration", bound=_Declared)
 
 def _read(path: Path, kind: type[_Declaration]) -> _Declaration:
     try:
-        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        declared = parse_toml(read_text(path))
     except OSError as error:
         raise CardError(f"cannot read the card: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
         raise CardError("the card is not UTF-8 text", where=str(path)) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise CardError(f"not valid TOML: {error}", where=str(path)) from error
     try:
         return kind.model_validate(declared)

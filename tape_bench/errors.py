@@ -24,6 +24,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from tape_bench import text
+
 
 class TapeBenchError(Exception):
     """Something the user can put right: what is wrong, where, and what to do."""
@@ -42,7 +44,8 @@ class TapeBenchError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        return "\n".join(lines)
+        # Whatever is quoted of a file must not steer the terminal it is shown in.
+        return text.lines("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword arguments survive the journey between worker processes.

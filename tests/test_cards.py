@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tape_bench import registry
 from tape_bench.cards import TaskCard, read_baseline, read_task
@@ -264,3 +266,31 @@ def test_a_row_may_say_for_itself_how_it_was_measured(write):
 def test_a_measurement_without_a_figure_is_a_fault(write):
     with pytest.raises(CardError, match=r"rows\.measured\.contact.* without a score"):
         read_baseline(write(ROW_OF_ITS_OWN.replace("FIGURE", "stability")))
+
+
+@pytest.mark.parametrize("name", ["/some/where/X", "../x", "a/b", "", "x" * 200, "a\x1b[2J"])
+@pytest.mark.parametrize("what", ["target", "split"])
+def test_names_lead_nowhere(name: str, what: str) -> None:
+    """Files are named after targets and splits."""
+    valid_card = tomllib.loads(CARD)
+    if what == "target":
+        valid_card["targets"][0]["name"] = name
+        valid_card["primary"] = f"{name}.x"
+        valid_card["metrics"] = [{"id": f"{name}.x", "label": "x"}]
+    else:
+        valid_card["splits"][name] = {"role": "test", "records": 1}
+    with pytest.raises(ValidationError):
+        TaskCard.model_validate(valid_card)
+
+
+def test_no_text_of_a_card_steers_a_terminal() -> None:
+    with pytest.raises(ValidationError, match="control characters"):
+        TaskCard.model_validate(tomllib.loads(CARD) | {"title": "\x1b[2J"})
+
+
+@pytest.mark.parametrize("content", ["a = " + "[" * 100_000, "a = " + "1" * 5000])
+def test_toml_of_no_bounds_is_a_fault_of_the_card(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "card.toml"
+    path.write_text(content)
+    with pytest.raises(CardError, match="not valid TOML"):
+        read_task(path)

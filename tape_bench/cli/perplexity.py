@@ -65,7 +65,7 @@ def command(
         tape-bench perplexity tape_bert:bert-base proteins.fasta --every-residue --json
     """
     from tape_bench.cli.progress import showing
-    from tape_bench.data.formats.fasta import Cleaning
+    from tape_bench.data.formats.fasta import Cleaning, readable_again
     from tape_bench.embedding.perplexity import masked_loss
     from tape_bench.errors import ModelError
     from tape_bench.export.survey import survey
@@ -78,8 +78,9 @@ def command(
             f"the model {name} does not guess residues: it has no masked-language-model head",
             fix="use a model pre-trained by masking, e.g. proteinlm:PATH or tape_bert:PATH",
         )
-    proteins = survey(fasta, embedder.identity, Cleaning(uppercase, strip_stop))
-    sequences = [sequence for _, sequence in proteins]
+    with readable_again(fasta) as file:
+        proteins = survey(file, embedder.identity, Cleaning(uppercase, strip_stop))
+        sequences = [sequence for _, sequence in proteins]
     with showing(quiet) as progress:
         progress.begin(name)
         found = masked_loss(

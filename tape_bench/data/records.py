@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench import text
 from tape_bench.cards import Kind, Target, TaskCard
 from tape_bench.data.coordinates import believed
 from tape_bench.data.formats.csv import SEQUENCE_COLUMNS
 from tape_bench.data.vocabulary import TAPE_IUPAC
 from tape_bench.errors import DataError
+
+LONGEST_ID = 1000
+"""Letters of the longest id of a record: predictions keep all ids as wide as the longest."""
 
 UNLABELLED = -1
 """Class of a residue nobody gave a class."""
@@ -51,7 +55,13 @@ def check(raw: Any, card: TaskCard, where: str) -> Record:
         raise DataError(f"a record is a {type(raw).__name__}, not a set of fields", where=where)
     id = _text(raw.get("id"), "id", where)
     if id is not None:
-        where = f"{where} ({id})"
+        where = f"{where} ({id[:80]})"
+        if len(id) > LONGEST_ID:
+            raise DataError(
+                f"an id of {len(id)} letters: the longest may have {LONGEST_ID}",
+                where=where,
+                fix="give the record a shorter id, or none",
+            )
     sequence = _sequence(raw, where)
     fields = {}
     disbelieved = None
@@ -65,7 +75,7 @@ def check(raw: Any, card: TaskCard, where: str) -> Record:
             raise DataError(
                 f"the record has no field {target.field!r}",
                 where=where,
-                fix=f"the task {card.name} needs it; the record has: {', '.join(map(str, raw))}",
+                fix=f"the task {card.name} needs it; the record has: {text.names(raw)}",
             )
     return Record(id, sequence, fields, _cluster(raw, card, where), disbelieved)
 
@@ -82,7 +92,13 @@ def _text(given: Any, what: str, where: str) -> str | None:
         given = str(given)
     if not isinstance(given, str) or not given:
         raise DataError(
-            f"{given!r} is no {what}", where=where, fix=f"use text, or leave the {what} out"
+            f"{text.shown(given)} is no {what}",
+            where=where,
+            fix=f"use text, or leave the {what} out",
+        )
+    if (fault := text.fault_of_name(given)) is not None:
+        raise DataError(
+            f"the {what} {fault}", where=where, fix=f"correct the {what}, or leave it out"
         )
     return given
 
@@ -97,7 +113,7 @@ def _cluster(raw: Mapping[str, Any], card: TaskCard, where: str) -> str | None:
     name = card.cluster.name_of(value)
     if not name:
         raise DataError(
-            f"the rule of the card finds no cluster in the {field} {value!r}",
+            f"the rule of the card finds no cluster in the {field} {text.shown(value)}",
             where=where,
             fix=f"correct the record, or the rule {card.cluster.rule!r} in the card {card.name}",
         )
@@ -105,7 +121,7 @@ def _cluster(raw: Mapping[str, Any], card: TaskCard, where: str) -> str | None:
 
 
 def _sequence(raw: Mapping[str, Any], where: str) -> str:
-    given = next((raw[name] for name in SEQUENCE_COLUMNS if name in raw), None)
+    given, *others = [raw[name] for name in SEQUENCE_COLUMNS if name in raw] or [None]
     if not isinstance(given, str):
         raise DataError(
             f"the sequence should be text, not {_kind_of(given)}",
@@ -115,6 +131,12 @@ def _sequence(raw: Mapping[str, Any], where: str) -> str:
     if not given:
         raise DataError("an empty sequence", where=where, fix="remove the record")
     TAPE_IUPAC.encode(given, where=where)
+    if any(not isinstance(other, str) or other != given for other in others):
+        raise DataError(
+            f"{' and '.join(SEQUENCE_COLUMNS)} are two different sequences",
+            where=where,
+            fix="give the record one of them",
+        )
     return given
 
 
@@ -150,7 +172,9 @@ def _value(given: Any, name: str, where: str) -> NDArray[Any]:
         value = value.astype(np.float32)
     if not np.isfinite(value):
         raise DataError(
-            f"{name} is {given}, not a finite number", where=where, fix="remove the record"
+            f"{name} is {text.shown(given)}, not a finite number",
+            where=where,
+            fix="remove the record",
         )
     return value
 
@@ -180,7 +204,7 @@ def _coordinates(
 def _array(given: Any, name: str, kinds: str, wanted: str, where: str) -> NDArray[Any]:
     try:
         array = np.asarray(given)
-    except ValueError:  # rows of different lengths
+    except (ValueError, OverflowError, TypeError):  # rows of different lengths, odd objects
         array = np.asarray(None)
     if array.size and array.dtype.kind not in kinds:
         raise DataError(f"{name} should be {wanted}, not {_kind_of(given)}", where=where)
@@ -210,4 +234,4 @@ def _kind_of(given: Any) -> str:
         return "missing"
     if isinstance(given, np.ndarray):
         return f"an array of {given.dtype}"
-    return f"{type(given).__name__} {str(given)[:40]!r}"
+    return f"{type(given).__name__} {text.shown(given, 40)}"

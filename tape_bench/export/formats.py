@@ -60,9 +60,13 @@ Writer = Callable[[Path, Vectors], None]
 def write_npz(path: Path, vectors: Vectors) -> None:
     """Write arrays `ids`, `vectors`, `about` (JSON), and `offsets` where rows are residues."""
     with zipfile.ZipFile(path, "w") as archive:
-        small = {"ids": np.array(vectors.ids), "about": np.array(vectors.about)}
+        small = {"about": np.array(vectors.about)}
         if vectors.offsets is not None:
             small["offsets"] = vectors.offsets
+        ids = zipfile.ZipInfo("ids.npy")
+        ids.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(ids, "w", force_zip64=True) as member:
+            _write_texts(member, vectors.ids)
         for name, array in small.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -70,6 +74,15 @@ def write_npz(path: Path, vectors: Vectors) -> None:
             header = {"descr": "<f4", "fortran_order": False, "shape": vectors.shape}
             np.lib.format.write_array_header_2_0(member, header)
             vectors.copy_to(member)
+
+
+def _write_texts(file: IO[bytes], texts: list[str]) -> None:
+    """Write an array of texts. All take the room of the longest, so they are not made one here."""
+    width = max(map(len, texts), default=1) or 1
+    header = {"descr": f"<U{width}", "fortran_order": False, "shape": (len(texts),)}
+    np.lib.format.write_array_header_2_0(file, header)
+    for text in texts:
+        file.write(text.encode("utf-32-le").ljust(4 * width, b"\0"))
 
 
 def write_safetensors(path: Path, vectors: Vectors) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from tape_bench import memo
 from tape_bench.atomic import replace
-from tape_bench.data.formats.fasta import AS_IT_IS, Cleaning
+from tape_bench.data.formats.fasta import AS_IT_IS, Cleaning, readable_again
 from tape_bench.embedding.in_memory import Representations, represent
 from tape_bench.errors import DataError, UsageError
 from tape_bench.export.formats import Vectors, format_of
@@ -63,13 +63,25 @@ def write_vectors(
         DataError, ModelError: the proteins cannot be read, by us or by the model.
         StorageError: no room, or no permission.
     """
-    write = format_of(out)
+    format_of(out)
     if out.exists():
         raise UsageError(
             "the output exists already", where=str(out), fix="remove it, or choose another name"
         )
     identity = with_evidence(model)
-    proteins = survey(fasta, identity, clean)
+    with readable_again(fasta) as file:
+        proteins = survey(file, identity, clean)
+        return _write(model, identity, proteins, out, pool, progress)
+
+
+def _write(
+    model: Embedder,
+    identity: Identity,
+    proteins: Proteins,
+    out: Path,
+    pool: Pool,
+    progress: Advance | None,
+) -> Proteins:
     about = _plan(identity, proteins, pool)
     work = out.with_name(out.name + ".work")
     _claim(work, about, identity.rests_on)
@@ -88,7 +100,7 @@ def write_vectors(
         parts=parts,
         about=json.dumps(about),
     )
-    replace(out, lambda path: write(path, vectors))
+    replace(out, lambda path: format_of(out)(path, vectors))
     shutil.rmtree(work)
     return proteins
 

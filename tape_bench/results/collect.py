@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
 
+from tape_bench import text
 from tape_bench.cards import Kind
 from tape_bench.errors import RecordError
 from tape_bench.results import store
@@ -38,22 +39,7 @@ class Filed:
         Raises:
             RecordError: there are none, they are cut short, or they are not those of the record.
         """
-        told = self.record.predictions
-        if told is None:
-            raise RecordError("the record has no predictions", where=str(self.path))
-        path = self.path.parent / told.file
-        if not path.is_file():
-            raise RecordError(
-                "the predictions are not beside the record",
-                where=str(path),
-                fix="copy them there, or run the task again",
-            )
-        if store.file_digest(path) != told.digest:
-            raise RecordError(
-                "these are not the predictions of the record: the digest does not match",
-                where=str(path),
-                fix="run the task again with --rerun",
-            )
+        path = store.predictions_of(self.path, self.record)
         # Only who reads predictions needs it.
         from tape_bench.results.predictions import read_predictions, seeds_in_order
 
@@ -123,7 +109,7 @@ def collect_records(places: Sequence[Path]) -> Records:
 
 def warnings(collected: Records) -> list[str]:
     """Say in one line each which files could not be read."""
-    return [f"left out {fault.where}: {fault.what}" for fault in collected.faults]
+    return [text.line(f"left out {fault.where}: {fault.what}") for fault in collected.faults]
 
 
 def files(collected: Iterable[Filed]) -> dict[str, str]:
@@ -139,11 +125,18 @@ def shown(path: Path) -> str:
 
 def _files(place: Path) -> list[Path]:
     if place.is_dir():
-        return [path.resolve() for path in store.find(place)]
-    if place.exists():
-        return [place.resolve()]
+        return [_resolved(path) for path in store.find(place)]
+    if place.exists() or place.is_symlink():
+        return [_resolved(place)]
     raise RecordError(
         "there are no records here: no such file or folder",
         where=str(place),
         fix="give a record or a folder of records; `tape-bench run` writes them to results/",
     )
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link to itself, of which reading it will tell
+        return path.absolute()

@@ -6,15 +6,16 @@ The same predictions give the same bytes, whatever order they came in.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.cards import Kind
 from tape_bench.errors import RecordError
+from tape_bench.results.npz import read_npz
 from tape_bench.scoring.predictions import Predictions
 
 BySplit = Mapping[tuple[str, str], Mapping[int, Predictions]]
@@ -41,31 +42,69 @@ def read_predictions(path: Path, kind: Kind) -> dict[tuple[str, str], dict[int, 
     """Read what `write_predictions` wrote.
 
     Raises:
-        RecordError: the file is missing, cut short or not such an archive.
+        RecordError: the file is missing, cut short, not such an archive, or what is in it cannot be
+            predictions.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return _read(read_npz(path), kind)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError, IndexError) as error:
         raise RecordError(
             f"cannot read the predictions: {error}",
             where=str(path),
             fix="run the task again with --rerun",
         ) from error
+
+
+def _read(
+    arrays: Mapping[str, NDArray[Any]], kind: Kind
+) -> dict[tuple[str, str], dict[int, Predictions]]:
     kept: dict[tuple[str, str], dict[int, Predictions]] = {}
     for name in sorted(arrays):
         target, split, part = name.split("/")
         if part.startswith("seed"):
             place = f"{target}/{split}"
-            kept.setdefault((target, split), {})[int(part[4:])] = Predictions(
-                kind=kind,
-                ids=tuple(arrays[f"{place}/ids"].tolist()),
-                lengths=arrays[f"{place}/lengths"],
-                values=arrays[name],
-                targets=arrays[f"{place}/targets"],
-                clusters=arrays.get(f"{place}/clusters"),
+            kept.setdefault((target, split), {})[int(part[4:])] = _checked(
+                kind,
+                arrays[f"{place}/ids"],
+                arrays[f"{place}/lengths"],
+                arrays[name],
+                arrays[f"{place}/targets"],
+                arrays.get(f"{place}/clusters"),
             )
     return kept
+
+
+def _checked(
+    kind: Kind,
+    ids: NDArray[Any],
+    lengths: NDArray[Any],
+    values: NDArray[Any],
+    targets: NDArray[Any],
+    clusters: NDArray[Any] | None,
+) -> Predictions:
+    """See that arrays can be predictions at all: their types, their shapes, the range of classes.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    classes = kind in ("token_class", "sequence_class")
+    for array, what, kinds, dimensions in (
+        (ids, "ids", "U", 1),
+        (lengths, "lengths", "iu", 1),
+        (values, "predictions", "f", 2 if classes else 1),
+        (targets, "targets", "f" if kind == "sequence_value" else "iu", 1),
+        (clusters, "clusters", "iu", 1),
+    ):
+        if array is not None and (array.dtype.kind not in kinds or array.ndim != dimensions):
+            raise ValueError(f"the {what} are {array.dtype}, {list(array.shape)}")
+    if lengths.size and (lengths.min() < 0 or lengths.max() > 1 << 31):
+        raise ValueError("lengths of no protein")
+    lowest = 0 if kind == "sequence_class" else -1
+    if classes and targets.size and not lowest <= targets.min() <= targets.max() < values.shape[1]:
+        raise ValueError("classes that nothing was predicted for")
+    if kind == "residue_pair" and targets.size and not -1 <= targets.min() <= targets.max() <= 1:
+        raise ValueError("contacts are 0, 1 or -1")
+    return Predictions(kind, tuple(ids.tolist()), lengths, values, targets, clusters)
 
 
 def seeds_in_order(by_seed: Mapping[int, Predictions]) -> Sequence[Predictions]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
+
+from tape_bench import text
 
 SCHEMA_VERSION = 1
 
@@ -18,12 +20,12 @@ class _Part(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _in_letters(cls, value: Any) -> Any:
-        """Spell out bytes of file names that are no UTF-8: a record is text for everybody."""
+        """Spell out what is no letter: bytes of file names that are no UTF-8, terminal escapes."""
         if isinstance(value, list):
             return [cls._in_letters(item) for item in value]
-        if isinstance(value, str):
-            return value.encode("utf-8", "backslashreplace").decode("utf-8")
-        return value
+        if isinstance(value, dict):
+            return {cls._in_letters(name): cls._in_letters(item) for name, item in value.items()}
+        return text.lines(value) if isinstance(value, str) else value
 
 
 class SplitRecord(_Part):
@@ -122,9 +124,9 @@ class ProtocolRecord(_Part):
 class IntervalRecord(_Part):
     """Interval of one metric over the choice of proteins."""
 
-    level: float
-    low: float
-    high: float
+    level: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
     method: str
     draws: int
     """Bootstrap draws; 0 where the interval is computed without drawing."""
@@ -139,11 +141,11 @@ class MetricRecord(_Part):
     id: str
     label: str
     split: str
-    value: float | None
+    value: FiniteFloat | None
     """Mean over seeds; null where the metric is undefined."""
     undefined: str | None = None
     """Why there is no value."""
-    per_seed: list[float | None]
+    per_seed: list[FiniteFloat | None]
     n: int
     """Proteins the value rests on."""
     n_left_out: dict[str, int] = {}

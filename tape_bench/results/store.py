@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from tape_bench import memo
 from tape_bench.atomic import replace, storage_error
+from tape_bench.bounded import parse_json, read_text
 from tape_bench.errors import RecordError
 from tape_bench.results import migrate
 from tape_bench.results.record import SCHEMA_VERSION, RunRecord
@@ -108,7 +110,7 @@ def read(path: Path) -> RunRecord:
         RecordError: missing, cut short, not UTF-8, of a future schema, or not a record.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except OSError as error:
         raise RecordError(f"cannot read the record: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
@@ -119,8 +121,11 @@ def read(path: Path) -> RunRecord:
             where=f"{path}, line {error.lineno}",
             fix="delete it and run the task again",
         ) from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    except ValueError as error:
+        raise RecordError(f"not a run record: {error}", where=str(path)) from error
+    said = content.get("schema_version") if isinstance(content, dict) else None
+    version = said if isinstance(said, int) and not isinstance(said, bool) else 0
+    if version > SCHEMA_VERSION:
         raise RecordError(
             f"the record has schema version {version}, this release reads up to {SCHEMA_VERSION}",
             where=str(path),
@@ -150,7 +155,7 @@ def read_whole(path: Path) -> RunRecord | None:
     record = memo.attempt(lambda: read(path))
     if record is not None:
         return record if record.digest == digest(record) else None
-    version = memo.attempt(lambda: json.loads(path.read_text("utf-8"))["schema_version"])
+    version = memo.attempt(lambda: parse_json(read_text(path))["schema_version"])
     if isinstance(version, int) and version > SCHEMA_VERSION:
         read(path)
     return None
@@ -159,13 +164,57 @@ def read_whole(path: Path) -> RunRecord | None:
 def find(root: Path) -> Iterator[Path]:
     """Yield the paths of all records under a root, in order; unfinished work is no record."""
     for path in sorted(root.rglob("*.json")):
-        if not path.name.startswith(".") and path.parent.suffix != ".work":
+        if not path.name.startswith(".") and path.parent.suffix != ".work" and _may_be_file(path):
             yield path
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # a broken link, of which reading it tells
+        return True
 
 
 def digest(record: RunRecord) -> str:
     """Return the SHA-256 of a record's content, its own digest left out."""
     return migrate.digest(record.model_dump(mode="json"))
+
+
+def predictions_of(path: Path, record: RunRecord) -> Path:
+    """Return the file of a record's predictions, which lies beside the record at `path`.
+
+    Raises:
+        RecordError: there are none, or not as the record says; or it names a file elsewhere.
+    """
+    told = record.predictions
+    if told is None:
+        raise RecordError("the record has no predictions", where=str(path))
+    if Path(told.file).name != told.file or told.file in ("", ".", ".."):
+        raise RecordError(
+            "the record names predictions that are not beside it",
+            where=f"{path}: {told.file}",
+            fix="do not trust this record; run the task again",
+        )
+    kept = path.parent / told.file
+    if not kept.is_file():
+        raise RecordError(
+            "the predictions are not beside the record",
+            where=str(kept),
+            fix="copy them there, or run the task again",
+        )
+    try:
+        found = file_digest(kept)
+    except OSError as error:
+        raise RecordError(
+            f"cannot read the predictions: {error.strerror}", where=str(kept)
+        ) from error
+    if found != told.digest:
+        raise RecordError(
+            "these are not the predictions of the record: the digest does not match",
+            where=str(kept),
+            fix="run the task again with --rerun",
+        )
+    return kept
 
 
 def file_digest(path: Path) -> str:

@@ -88,7 +88,7 @@ def test_the_field_stands_in_all_records_or_in_none(card: Any, raw: Maker) -> No
         ("", "is no parent"),
         (3.5, "is no parent"),
         (b"\xff", "not UTF-8"),
-        ("\n", "finds no cluster"),
+        ("\n", "is no text"),
     ],
 )
 def test_what_names_no_cluster_is_refused(card: Any, raw: Maker, parent: Any, message: str) -> None:

@@ -155,3 +155,38 @@ def test_every_class_survives_its_small_type(make_card: Maker, classes: int) -> 
     labels = [-1, 0, classes - 1]
     found = check({"primary": "MKV", "ss3": labels}, card, "here").fields["ss3"]
     assert found.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("id", "fault"),
+    [
+        ("a\0", "control character"),
+        ("\x1b[2Jx", "control character"),
+        ("x\ud83d", "half a letter"),
+        ("M" * 5000, "5000 letters"),
+    ],
+)
+def test_an_id_is_a_name(make_card: Maker, toy_records: Maker, id: str, fault: str) -> None:
+    (record, *_) = toy_records("sequence_value")
+    with pytest.raises(DataError, match=fault) as caught:
+        check(record | {"id": id}, make_card("sequence_value"), "here")
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_record_has_one_sequence(make_card: Maker, toy_records: Maker) -> None:
+    (record, *_) = toy_records("sequence_value")
+    card = make_card("sequence_value")
+    assert check(record | {"sequence": record["primary"]}, card, "here").sequence
+    for other in (record["primary"] + "A", None, 3):
+        with pytest.raises(DataError, match="two different sequences"):
+            check(record | {"sequence": other}, card, "here")
+
+
+def test_a_value_without_end_is_named_by_its_kind(make_card: Maker, toy_records: Maker) -> None:
+    nested: Any = ()
+    for _ in range(60):
+        nested = (nested, nested)
+    (record, *_) = toy_records("sequence_value")
+    with pytest.raises(DataError, match="a tuple of 2 is no id"):
+        check(record | {"id": nested}, make_card("sequence_value"), "here")

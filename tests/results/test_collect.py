@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 
+import numpy as np
 import pytest
 
 from tape_bench.errors import RecordError
 from tape_bench.results import collect, store
+from tape_bench.results.predictions import read_predictions
+from tape_bench.results.record import PredictionsRecord
 
 
 @pytest.fixture
@@ -69,3 +74,73 @@ def test_other_layout_of_the_same_json_is_no_edit(folder):
 def test_a_place_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="no such file or folder"):
         collect.collect_records([tmp_path / "nowhere"])
+
+
+def test_what_lies_in_a_folder_stops_no_report(folder):
+    (folder / "digits.json").write_text('{"n": ' + "1" * 5000 + "}")
+    (folder / "deep.json").write_text("[" * 200_000)
+    (folder / "loop.json").symlink_to("loop.json")
+    (folder / "folder.json").mkdir()
+    os.mkfifo(folder / "pipe.json")
+
+    found = collect.collect_records([folder])
+
+    assert len(found.filed) == 2
+    assert len(found.faults) == len(collect.warnings(found)) == 3
+
+
+def test_predictions_lie_beside_their_record_or_nowhere(tmp_path, write_run, measured):
+    path = write_run(tmp_path / "run", measured(0.5), "stability")
+    (tmp_path / "secret").write_bytes(b"secret")
+    for file in ("../secret", str(tmp_path / "secret"), "", ".."):
+        record = store.read(path)
+        told = PredictionsRecord(file=file, digest=store.file_digest(tmp_path / "secret"))
+        store.write(path, record.model_copy(update={"predictions": told}))
+        with pytest.raises(RecordError, match="not beside it"):
+            collect.collect_records([path])[0].predictions()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"a": np.zeros(3)},
+        {"t/test/seed0": np.zeros(3)},
+        {"t/test/seedx": np.zeros(3)},
+        {"ids": np.array([{}], object)},
+        {"ids": np.array(["a", "a"])},
+        {"ids": np.zeros(2)},
+        {"lengths": np.array([-1, 5])},
+        {"values": np.zeros((2, 2))},
+        {"values": np.array(["a", "b"])},
+        {"targets": np.zeros(3)},
+        {"clusters": np.zeros(1, int)},
+    ],
+    ids=str,
+)
+def test_an_archive_that_holds_no_predictions(tmp_path, arrays):
+    good = {
+        "ids": np.array(["a", "b"]),
+        "lengths": np.array([5, 6]),
+        "seed0": np.zeros(2, np.float32),
+        "targets": np.zeros(2, np.float32),
+    }
+    path = tmp_path / "a.npz"
+    named = {("seed0" if name == "values" else name): array for name, array in arrays.items()}
+    whole = named if any("/" in name or name == "a" for name in named) else good | named
+    np.savez_compressed(
+        path, **{n if "/" in n or n == "a" else f"t/test/{n}": a for n, a in whole.items()}
+    )
+    with pytest.raises(RecordError, match="cannot read the predictions"):
+        read_predictions(path, "sequence_value")
+
+
+def test_an_archive_of_zeros_without_end(tmp_path):
+    path = tmp_path / "a.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(256):
+            member.write(bytes(1 << 20))
+    with pytest.raises(RecordError, match="far more than predictions"):
+        read_predictions(path, "sequence_value")

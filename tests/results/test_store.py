@@ -106,3 +106,44 @@ def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path: Path):
     blocked.write_text("not a folder")
     with pytest.raises(StorageError, match="cannot write"):
         store.check_writable(blocked / "results")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"n": ' + "1" * 5000 + "}",
+        "[" * 200_000,
+        '{"schema_version": []}',
+        '{"schema_version": {"a": 1}}',
+        '{"schema_version": true}',
+        "NaN",
+        '"\\ud83d"',
+    ],
+)
+def test_json_that_is_no_record_is_an_error_of_ours(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(RecordError):
+        store.read(path)
+
+
+def test_a_score_is_a_finite_number(tmp_path: Path, record: RunRecord) -> None:
+    path = tmp_path / "r.json"
+    sealed = store.write(path, record)
+    content = json.loads(sealed.model_dump_json())
+    content["metrics"][0]["value"] = float("nan")
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="finite"):
+        store.read(path)
+
+
+def test_no_text_of_a_record_steers_a_terminal(tmp_path: Path, record: RunRecord) -> None:
+    path = tmp_path / "r.json"
+    content = json.loads(store.write(path, record).model_dump_json())
+    content["model"]["name"] = "\x1b[2Jmine\u202e"
+    content["protocol"]["resolved"] = {"head\x1b": ["\x07"]}
+    path.write_text(json.dumps(content))
+    shown = repr(store.read(path).model_dump())
+    assert "\\x1b" in shown
+    assert store.read(path).model.name == "\\x1b[2Jmine\\u202e"
+    assert not {"\x1b", "\x07"} & set("".join(store.read(path).protocol.resolved))

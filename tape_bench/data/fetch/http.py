@@ -11,6 +11,7 @@ from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from tape_bench import text
 from tape_bench.atomic import storage_error
 from tape_bench.errors import DownloadError, StorageError
 
@@ -53,12 +54,16 @@ def download(url: str, part: Path, progress: Received | None = None) -> None:
             if part.exists() and not part.stat().st_size:
                 part.unlink()
     except HTTPError as error:
-        raise DownloadError(f"answered {error.code} {error.reason}", where=url) from error
+        raise DownloadError(
+            f"answered {error.code} {error.reason}", where=text.without_password(url)
+        ) from error
     except _NETWORK_ERRORS as error:
         reason = getattr(error, "reason", error) or type(error).__name__
-        raise DownloadError(f"gave no answer ({reason})", where=url) from error
+        raise DownloadError(
+            f"gave no answer ({reason})", where=text.without_password(url)
+        ) from error
     except ValueError as error:
-        raise DownloadError(f"is no address ({error})", where=url) from error
+        raise DownloadError("is no address", where=text.without_password(url)) from error
     except OSError as error:
         raise storage_error(error, part) from error
 

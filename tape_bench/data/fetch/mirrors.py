@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
-from tape_bench import paths
+from tape_bench import paths, text
 from tape_bench.atomic import storage_error
 from tape_bench.cards import TaskCard
 from tape_bench.data.digests import FileDigest, read_digest
@@ -48,6 +48,11 @@ class _Origin:
     address: str
     md5: str | None = None
     """What the file must hash to, for TAPE's own addresses."""
+
+    @property
+    def shown(self) -> str:
+        """The address for messages and receipts, without a password."""
+        return text.without_password(self.address)
 
     @property
     def local(self) -> Path | None:
@@ -90,10 +95,10 @@ def fetch(
             try:
                 digest = _fetch_from(origin, card.source.folder, root, work, progress)
             except DataError as error:
-                answers.append(f"  - {origin.address}: {error.what}")
+                answers.append(f"  - {origin.shown}: {error.what}")
             else:
                 shutil.rmtree(work, ignore_errors=True)
-                return Fetched(card.name, target, origin.address, digest.md5)
+                return Fetched(card.name, target, origin.shown, digest.md5)
     raise DownloadError(
         f"no data for the task {card.name}:\n" + ("\n".join(answers) or "  - nowhere to look"),
         fix="name a mirror with --mirror, or put the files there by hand "

@@ -2,11 +2,12 @@
 
 A tarball from a mirror is not trusted: a member that would land outside its folder, or is not a
 plain file or folder, is refused before anything is written for it, and so is one that unpacks to
-far more than such data ever does.
+far more than such data ever does. What macOS packs beside each file (`._name`) is left out.
 """
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import shutil
@@ -17,12 +18,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from tape_bench import memo
+from tape_bench import memo, text
 from tape_bench.atomic import storage_error
+from tape_bench.bounded import parse_json, read_text
 from tape_bench.data.digests import BLOCK, FileDigest, digest_of
 from tape_bench.errors import DataError
 
 RECEIPT = "tape-bench-receipt.json"
+
+_LARGEST_HEADER = 1 << 20
+"""Bytes of one header of a tar; the names in it have a few dozen."""
+
+_MOST_MEMBERS = 10_000
+"""Files and folders of a tarball; TAPE's have a few dozen."""
+
+_OF_THE_MEMBER = (
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL,
+    errno.EILSEQ, errno.ELOOP, errno.ENOENT,
+)  # fmt: skip
+"""Why the system refuses to make a file that says so itself: its name, or what stands there."""
 
 _MOST_EXPANSION = 200
 """TAPE's tarballs unpack to about 25 times their size; a gzip bomb to a thousand times."""
@@ -61,10 +75,14 @@ def read_receipt(folder: Path) -> Receipt | None:
         return None
 
     def look() -> Receipt:
-        found = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+        found = Receipt(**parse_json(read_text(path)))
         told = [found.tarball, found.md5, found.sha256, *found.files, *found.files.values()]
-        if not all(isinstance(text, str) for text in told):
+        if not all(isinstance(word, str) for word in told):
             raise TypeError("a receipt is made of text")
+        if any(
+            PurePosixPath(name).is_absolute() or ".." in name.split("/") for name in found.files
+        ):
+            raise ValueError("a receipt names files of its own folder")
         return found
 
     receipt = memo.attempt(look)
@@ -107,26 +125,52 @@ def unpack(tarball: Path, digest: FileDigest, folder: str, into: Path, cache: Pa
     return target
 
 
+class _Inflated:
+    """What a gzipped file holds, to be read as far as there is room, and in no giant pieces."""
+
+    def __init__(self, content: gzip.GzipFile, tarball: Path, room: int) -> None:
+        self._content = content
+        self._tarball = tarball
+        self._room = room
+
+    def read(self, size: int = -1) -> bytes:
+        # Members are read in blocks; it is their headers alone that ask for all at once.
+        if size < 0 or size > _LARGEST_HEADER:
+            raise tarfile.ReadError("a header larger than any file's")
+        found = self._content.read(size)
+        if self._content.tell() > self._room:
+            raise self.too_much()
+        return found
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence == 0 and place > self._room:
+            raise self.too_much()
+        return self._content.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+    def too_much(self) -> DataError:
+        return DataError(
+            "the tarball unpacks to more than there is room for, or more than such data ever takes "
+            f"({_MOST_EXPANSION} times its size)",
+            where=str(self._tarball),
+            fix="free some space, or fetch the data again from its source",
+        )
+
+
 def _extract(tarball: Path, into: Path, folder: str) -> None:
     try:
         room = min(tarball.stat().st_size * _MOST_EXPANSION + BLOCK, shutil.disk_usage(into).free)
-        with gzip.open(tarball) as content, tarfile.open(fileobj=content, mode="r:") as members:
-            for member in members:
-                _refuse_unsafe(member, folder, tarball)
-                room -= member.size
-                if room < 0:
-                    raise DataError(
-                        "the tarball unpacks to more than there is room for, or more than such "
-                        f"data ever takes ({_MOST_EXPANSION} times its size)",
-                        where=f"{tarball}, member {member.name}",
-                        fix="free some space, or fetch the data again from its source",
-                    )
-                members.extract(member, into, filter="data")
+        with gzip.open(tarball) as gzipped:
+            content = _Inflated(gzipped, tarball, room)
+            with tarfile.open(fileobj=content, mode="r:") as members:  # type: ignore[call-overload]
+                _extract_members(members, content, room, tarball, into, folder)
             while content.read(BLOCK):  # to its end, where gzip's checksum stands
                 pass
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, ValueError) as error:
         raise DataError(
-            f"the tarball is cut short or damaged ({error})",
+            f"the tarball is cut short or damaged ({text.line(str(error))})",
             where=str(tarball),
             fix="fetch it again",
         ) from error
@@ -136,6 +180,39 @@ def _extract(tarball: Path, into: Path, folder: str) -> None:
             where=str(tarball),
             fix=f"it should hold {folder}/{folder}_train.lmdb and so on",
         )
+
+
+def _extract_members(
+    members: tarfile.TarFile,
+    content: _Inflated,
+    room: int,
+    tarball: Path,
+    into: Path,
+    folder: str,
+) -> None:
+    for number, member in enumerate(members):
+        if _is_of_mac(member):
+            continue
+        _refuse_unsafe(member, folder, tarball)
+        room -= member.size
+        if room < 0 or number == _MOST_MEMBERS:
+            raise content.too_much()
+        try:
+            members.extract(member, into, filter="data")
+        except OSError as error:
+            if error.errno not in _OF_THE_MEMBER:
+                raise
+            raise DataError(
+                f"the member {text.shown(member.name)} cannot be made: {error.strerror}",
+                where=str(tarball),
+                fix="fetch the data again from its source",
+            ) from error
+
+
+def _is_of_mac(member: tarfile.TarInfo) -> bool:
+    parts = PurePosixPath(member.name).parts
+    # Resource forks, as bsdtar packs them; they are no danger, and no data.
+    return bool(parts) and (parts[-1].startswith("._") or "__MACOSX" in parts)
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, folder: str, tarball: Path) -> None:
@@ -149,7 +226,7 @@ def _refuse_unsafe(member: tarfile.TarInfo, folder: str, tarball: Path) -> None:
         fault = f"is not in the folder {folder!r}"
     if fault:
         raise DataError(
-            f"unsafe tarball: the member {member.name!r} {fault}; nothing was unpacked",
+            f"unsafe tarball: the member {text.shown(member.name)} {fault}; nothing was unpacked",
             where=str(tarball),
             fix="do not trust this file; fetch the data again from its source",
         )

@@ -1,5 +1,6 @@
 """CSV: one protein a line; columns `sequence` (or `primary`), `id` and cluster if there, targets.
 
+A table whose cells are all JSON, as TAPE's own `lmdb_to_csv.py` writes it, is read as such.
 A class a residue is a string of the task's label letters (`HHHEEC`), or numbers with spaces
 between them (`0 0 0 1 1 2`, -1 where unlabelled). Coordinates do not fit a CSV.
 """
@@ -7,14 +8,20 @@ between them (`0 0 0 1 1 2`, -1 where unlabelled). Coordinates do not fit a CSV.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tape_bench import text
+from tape_bench.bounded import parse_json
 from tape_bench.cards import Target, TaskCard
 from tape_bench.errors import DataError
 
 SEQUENCE_COLUMNS = ("primary", "sequence")
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 def read_csv(path: Path, card: TaskCard) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -58,7 +65,7 @@ def _check_header(columns: list[str], card: TaskCard, path: Path) -> str:
             if missing
             else "a column name stands twice",
             where=f"{path}, line 1",
-            fix=f"it has: {', '.join(columns) or 'nothing'}",
+            fix=f"it has: {text.names(columns) or 'nothing'}",
         )
     return sequence_columns[0]
 
@@ -68,6 +75,8 @@ def _record(
 ) -> dict[str, Any]:
     if None in row or None in row.values():
         raise DataError("more or fewer cells than columns", where=where)
+    if _is_json(row[sequence_column]):
+        return _of_json(row, card, where)
     record = {"primary": row[sequence_column]}
     if "id" in row:
         record["id"] = row["id"]
@@ -79,19 +88,53 @@ def _record(
     return record
 
 
-def _cell(text: str, target: Target, kind: str, where: str) -> Any:
+def _is_json(sequence: str) -> bool:
+    """Tell a sequence that JSON has put in quotation marks: no letter of one is such a mark."""
+    return len(sequence) > 1 and sequence[0] == sequence[-1] == '"'
+
+
+def _of_json(row: dict[str | None, Any], card: TaskCard, where: str) -> dict[str, Any]:
+    """Read a row whose cells are JSON; what the task does not ask for may be anything."""
+    wanted = {*SEQUENCE_COLUMNS, "id", *(target.field for target in card.targets)}
+    if card.cluster is not None:
+        wanted.add(card.cluster.field)
+    record = {}
+    for name in sorted(wanted & row.keys()):
+        try:
+            record[name] = parse_json(row[name])
+        except ValueError:
+            raise DataError(
+                f"{name} is no JSON, as the sequence is: {text.shown(row[name], 40)}", where=where
+            ) from None
+    return record
+
+
+def _cell(cell: str, target: Target, kind: str, where: str) -> Any:
     try:
         if kind == "sequence_value":
-            return float(text)
+            return _number(cell)
         if kind == "sequence_class":
-            return target.labels.index(text) if text in target.labels else int(text)
-        if " " in text or text.removeprefix("-").isdigit():
-            return [int(number) for number in text.split()]
-        return [target.labels.index(letter) for letter in text]
+            return target.labels.index(cell) if cell in target.labels else _whole(cell)
+        if " " in cell or _WHOLE.fullmatch(cell):
+            return [_whole(number) for number in cell.split()]
+        return [target.labels.index(letter) for letter in cell]
     except ValueError:
         labels = f" or labels of {', '.join(target.labels)}" if target.labels else ""
         raise DataError(
             f"{target.field} should hold {'a number' if kind != 'token_class' else 'numbers'}"
-            f"{labels if kind != 'sequence_value' else ''}, not {text[:40]!r}",
+            f"{labels if kind != 'sequence_value' else ''}, not {text.shown(cell, 40)}",
             where=where,
         ) from None
+
+
+def _number(cell: str) -> float:
+    # float() takes more for a number than any table does: 1_0, full-width digits, infinity.
+    if not _NUMBER.fullmatch(cell):
+        raise ValueError(cell)
+    return float(cell)
+
+
+def _whole(cell: str) -> int:
+    if not _WHOLE.fullmatch(cell):
+        raise ValueError(cell)
+    return int(cell)

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tape_bench.bounded import parse_json
 from tape_bench.cards import TaskCard
 from tape_bench.data.formats.csv import read_csv
 from tape_bench.data.formats.lmdb import is_lmdb, read_lmdb
 from tape_bench.errors import DataError
 
-LAYOUTS = "an LMDB (folder with data.mdb), a JSON list of records, or a CSV with a header"
+LAYOUTS = (
+    "an LMDB (folder with data.mdb), a JSON list of records, JSON Lines, or a CSV with a header"
+)
 
 
 def find(folder: Path, prefix: str) -> Path | None:
@@ -22,6 +25,9 @@ def find(folder: Path, prefix: str) -> Path | None:
         DataError: there are two, and only one can be the split.
     """
     found = sorted(p for p in folder.iterdir() if p.name.partition(".")[0] == prefix)
+    # Beside an LMDB that is a single file lies its lock, which says nothing.
+    locks = {path.with_name(f"{path.name}-lock") for path in found}
+    found = [path for path in found if path not in locks]
     if len(found) > 1:
         raise DataError(
             f"two files for one split: {', '.join(path.name for path in found)}",
@@ -67,20 +73,50 @@ def read(path: Path, card: TaskCard) -> Iterator[tuple[str, Any]]:
 
 
 def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
+    """Read a list of records, or one record a line."""
     try:
-        records = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_text(encoding="utf-8-sig")
+        if _is_lines(content):
+            yield from _read_lines(content, path)
+            return
+        records = parse_json(content)
     except json.JSONDecodeError as error:
         raise DataError(
             f"not valid JSON ({error.msg}): the file is cut short or was edited",
             where=f"{path}, line {error.lineno}",
             fix="fetch the data again",
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise DataError("not a JSON list of records", where=str(path)) from error
+    except ValueError as error:
+        raise DataError(f"not a JSON list of records: {error}", where=str(path)) from error
     if not isinstance(records, list):
         raise DataError(
             f"the JSON file holds one {type(records).__name__}, not a list of records",
             where=str(path),
+            fix=f"give the split as {LAYOUTS}",
         )
     for index, record in enumerate(records):
         yield f"record {index}", record
+
+
+def _is_lines(content: str) -> bool:
+    """Tell JSON Lines: the first line is an object by itself, and something follows it."""
+    first, _, rest = content.lstrip().partition("\n")
+    if not first.startswith("{") or not rest.strip():
+        return False
+    try:
+        return isinstance(parse_json(first), dict)
+    except ValueError:
+        return False
+
+
+def _read_lines(content: str, path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                yield f"line {number}", parse_json(line)
+            except ValueError as error:
+                raise DataError(
+                    f"not one JSON record a line: {error}", where=f"{path}, line {number}"
+                ) from error

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 from typing import TextIO
 
+from tape_bench import text
 from tape_bench.data.vocabulary import LETTERS, TAPE_IUPAC
-from tape_bench.errors import DataError
+from tape_bench.errors import DataError, TapeBenchError
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_LONGEST_LINE = 1 << 24
+_MOST_LINES = 1 << 20
+"""Letters of a line, and lines of an entry: gzip makes gigabytes of either from a few bytes."""
 _CAPITALS = str.maketrans(ascii_lowercase, ascii_uppercase)
 
 
@@ -36,6 +43,31 @@ class Cleaning:
 AS_IT_IS = Cleaning()
 
 
+@contextmanager
+def readable_again(path: Path) -> Iterator[Path]:
+    """Yield a path that can be read any number of times: that of a copy, where a pipe is given.
+
+    Raises:
+        DataError: what comes out of the pipe is wrong; told of the pipe, not of the copy.
+    """
+    if path.is_file() or path.is_dir() or not path.exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tape-bench-") as folder:
+        copy = Path(folder) / "fasta"
+        try:
+            with path.open("rb") as pipe, copy.open("wb") as kept:
+                shutil.copyfileobj(pipe, kept)
+        except OSError as error:
+            raise DataError(f"cannot read the FASTA file: {error}", where=str(path)) from error
+        try:
+            yield copy
+        except TapeBenchError as error:
+            if error.where:
+                error.where = error.where.replace(str(copy), str(path))
+            raise
+
+
 def read_fasta(path: Path, clean: Cleaning = AS_IT_IS) -> Iterator[tuple[str, str]]:
     """Read a FASTA file, plain or gzipped, one protein at a time.
 
@@ -56,13 +88,15 @@ def read_fasta(path: Path, clean: Cleaning = AS_IT_IS) -> Iterator[tuple[str, st
     try:
         with _open(path) as lines:
             for id, line_number, sequence in _entries(lines, path):
-                where = f"{path}, line {line_number} ({id})"
+                where = f"{path}, line {line_number} ({id[:80]})"
                 if id in seen:
                     raise DataError(
-                        f"the id {id!r} stands twice, first in line {seen[id]}",
+                        f"the id {text.shown(id)} stands twice, first in line {seen[id]}",
                         where=where,
                         fix="give every protein an id of its own",
                     )
+                if (fault := text.fault_of_name(id)) is not None:
+                    raise DataError(f"the id {fault}", where=where, fix="write another id")
                 seen[id] = line_number
                 cleaned = clean(sequence)
                 if not cleaned:
@@ -108,7 +142,11 @@ def _entries(lines: TextIO, path: Path) -> Iterator[tuple[str, int, str]]:
     """Yield id, line number of the header, and the joined sequence of each entry."""
     header: tuple[str, int] | None = None
     parts: list[str] = []
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), ""), start=1):
+        if len(raw) == _LONGEST_LINE or len(parts) == _MOST_LINES:
+            raise DataError(
+                "a line, or an entry, longer than any protein", where=f"{path}, line {number}"
+            )
         line = raw.strip()
         if line.startswith(">"):
             if header is not None:
@@ -127,7 +165,7 @@ def _entries(lines: TextIO, path: Path) -> Iterator[tuple[str, int, str]]:
                 where=f"{path}, line {number}",
                 fix="a FASTA file begins with '>id'",
             )
-        else:
+        elif line:
             parts.append(line)
     if header is not None:
         yield *header, "".join(parts)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
 
+from tape_bench import text
 from tape_bench.data.formats.unpickle import loads
 from tape_bench.errors import DataError
 
@@ -78,8 +80,12 @@ def _count(content: bytes | None, path: Path) -> int:
         )
     where = f"{path}, num_examples"
     count = loads(content, where=where)
+    if isinstance(count, np.ndarray | np.generic) and count.ndim == 0:
+        count = count.item()
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise DataError(f"num_examples is {count!r}, not a number of records", where=where)
+        raise DataError(
+            f"num_examples is {text.shown(count)}, not a number of records", where=where
+        )
     return count
 
 

@@ -3,7 +3,8 @@
 A pickle is a program: it names functions and has them called. This reader knows the few names
 that NumPy arrays and plain containers need, stands in for each with a function of its own, and
 refuses every other name. Not even NumPy's own rebuilding code sees the file's content: arrays
-are made here, from a plain type code, a shape and bytes.
+are made here, from a plain type code, a shape and bytes. By then `pickle_scan` has seen that the
+program makes nothing that never ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench import text
+from tape_bench.data.formats.pickle_scan import BrokenPickleError, scan
 from tape_bench.errors import DataError
 
 _TYPE_CODE = re.compile(r"[<>|=]?(?:[biufc]\d+|[SU]\d+|\?)")
@@ -33,6 +36,7 @@ def loads(content: bytes, *, where: str) -> Any:
         DataError: the pickle is cut short or broken, or names anything else; nothing is run.
     """
     try:
+        scan(content)
         return _real(_Unpickler(io.BytesIO(content)).load())
     except _RefusedError as error:
         raise DataError(
@@ -53,8 +57,8 @@ class _RefusedError(pickle.UnpicklingError):
 
 
 _BROKEN = (
-    pickle.UnpicklingError, AttributeError, EOFError, ImportError, LookupError, MemoryError,
-    OverflowError, TypeError, ValueError,
+    pickle.UnpicklingError, AttributeError, BrokenPickleError, EOFError, ImportError, LookupError,
+    MemoryError, OverflowError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 """What the standard library's unpickler raises on bytes that are no pickle."""
 
@@ -66,7 +70,7 @@ class _Dtype:
 
     def __init__(self, code: object) -> None:
         if not isinstance(code, str) or not _TYPE_CODE.fullmatch(code):
-            raise _RefusedError(f"the NumPy type {code!r}")
+            raise _RefusedError(f"the NumPy type {text.shown(code)}")
         self.real = np.dtype(code)
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
@@ -144,10 +148,10 @@ class _MakeBytes:
 
     __slots__ = ()
 
-    def __call__(self, text: str, encoding: str) -> bytes:
+    def __call__(self, letters: str, encoding: str) -> bytes:
         if encoding not in ("latin1", "latin-1"):
-            raise _RefusedError(f"the encoding {encoding!r}")
-        return text.encode("latin-1")
+            raise _RefusedError(f"the encoding {text.shown(encoding)}")
+        return letters.encode("latin-1")
 
 
 class _MakeNoBytes:
@@ -181,4 +185,4 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ADMITTED[module, name]
         except KeyError:
-            raise _RefusedError(f"{module}.{name}") from None
+            raise _RefusedError(f"{module}.{name}"[:200]) from None

@@ -11,6 +11,7 @@ import hashlib
 import math
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -38,6 +39,8 @@ EXAMPLE = (
     '"max_position_embeddings": 2176, "layer_norm_eps": 1e-12, "hidden_act": "gelu_new"}'
 )
 """What a JSON file says of a shape: that of ProteinLM-200M; "gelu" is the erf form."""
+
+_MOST_LAYERS = 10_000
 
 _SPREAD = 0.02
 """Standard deviation of Megatron's initial weights."""
@@ -78,6 +81,7 @@ def load(
         name = f"{config.layers}x{config.hidden}"
     else:
         raise unknown_name("untrained architecture", argument or "", [*SHAPES, "CONFIG.json"])
+    _refuse_too_large(config, argument or "")
     if dtype is None and choose_device(device).type == "cuda":
         dtype = "float16"
     return ProteinLM(
@@ -91,6 +95,20 @@ def load(
         device=device,
         tensor_parallel=tensor_parallel,
     )
+
+
+def _refuse_too_large(config: ProteinLMConfig, where: str) -> None:
+    """Refuse a network that this machine cannot hold: no file vouches for its size."""
+    hidden = config.hidden
+    numbers = hidden * (12 * hidden * config.layers + config.positions + config.token_types)
+    there = psutil.virtual_memory().total
+    if 4 * numbers > there or config.layers > _MOST_LAYERS:
+        raise ModelError(
+            f"a network of {config.layers} layers and {numbers / 1e9:.1f} billion numbers; this "
+            f"machine has {there / 1e9:.0f} GB of memory",
+            where=where,
+            fix="choose a smaller shape",
+        )
 
 
 def _read(path: Path) -> ProteinLMConfig:

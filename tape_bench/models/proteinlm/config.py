@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tape_bench import text
 from tape_bench.errors import CheckpointError, ModelError
+
+LARGEST = 1 << 24
+"""What no size of a network reaches: layers, channels, heads, positions."""
 
 Gelu = Literal["tanh", "erf"]
 QkvOrder = Literal["v0", "v1", "v2"]
@@ -39,23 +43,32 @@ class ProteinLMConfig:
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads", "positions"):
             value = getattr(self, name)
-            if not _is_whole(value) or value < 1:
-                raise ModelError(f"{name} must be a whole number above 0, not {value!r}")
-        if not _is_whole(self.token_types) or self.token_types < 0:
-            raise ModelError(f"token_types must be a whole number, not {self.token_types!r}")
+            if not _is_whole(value) or not 1 <= value <= LARGEST:
+                raise ModelError(
+                    f"{name} must be a whole number from 1 to {LARGEST}, not {text.shown(value)}"
+                )
+        if not _is_whole(self.token_types) or not 0 <= self.token_types <= LARGEST:
+            raise ModelError(
+                f"token_types must be a whole number from 0 to {LARGEST}, not "
+                f"{text.shown(self.token_types)}"
+            )
         for name in ("residual_after_norm", "mlm_head"):
             if not isinstance(getattr(self, name), bool):
-                raise ModelError(f"{name} must be true or false, not {getattr(self, name)!r}")
+                given = text.shown(getattr(self, name))
+                raise ModelError(f"{name} must be true or false, not {given}")
         if self.hidden % self.heads:
             raise ModelError(
                 f"{self.heads} heads do not divide the hidden size {self.hidden}",
                 fix="give the number of heads the model was trained with",
             )
         if not isinstance(self.layernorm_eps, float) or not 0 <= self.layernorm_eps < 1:
-            raise ModelError(f"layernorm_eps must lie in [0, 1), not {self.layernorm_eps!r}")
+            raise ModelError(
+                f"layernorm_eps must lie in [0, 1), not {text.shown(self.layernorm_eps)}"
+            )
         for name in ("gelu", "head_gelu"):
             if getattr(self, name) not in ("tanh", "erf"):
-                raise ModelError(f"{name} must be 'tanh' or 'erf', not {getattr(self, name)!r}")
+                given = text.shown(getattr(self, name))
+                raise ModelError(f"{name} must be 'tanh' or 'erf', not {given}")
 
     @property
     def head_size(self) -> int:
@@ -107,7 +120,7 @@ def settle(
     ):
         if said.get(name, value) != value:
             raise CheckpointError(
-                f"args say {name} {said[name]}, the tensors say {value}",
+                f"args say {name} {text.shown(said[name])}, the tensors say {value}",
                 where=where,
                 fix="the checkpoint is incomplete or was put together from two; get a whole one",
             )
@@ -198,7 +211,7 @@ def settle_qkv_order(
 def _settle_one(name: str, said: Any, given: Any, where: str) -> Any:
     if said is not None and given is not None and said != given:
         raise CheckpointError(
-            f"args of the checkpoint say {name} {said!r}, you say {given!r}",
+            f"args of the checkpoint say {name} {text.shown(said)}, you say {given!r}",
             where=where,
             fix=f"leave {name} out: the checkpoint knows what it was trained with",
         )
@@ -218,7 +231,7 @@ def _flag(args: Mapping[str, Any], name: str) -> bool:
     """
     value = args.get(name, False)
     if value not in (True, False):
-        raise ModelError(f"{name} must be true or false, not {value!r}")
+        raise ModelError(f"{name} must be true or false, not {text.shown(value)}")
     return bool(value)
 
 

@@ -7,7 +7,6 @@ GELU, where Megatron uses erf whatever the layers use: logits differ in the thir
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tape_bench import text
+from tape_bench.bounded import parse_json, read_text
 from tape_bench.errors import CheckpointError, ModelError
 from tape_bench.models.proteinlm.config import Gelu, ProteinLMConfig
 from tape_bench.models.proteinlm.mapping import VOCABULARY, Weight, weights
@@ -77,7 +78,7 @@ def config_from_json(path: Path) -> ProteinLMConfig:
         CheckpointError: it is not there, not JSON, or describes another kind of network.
     """
     said = _read_json(path)
-    ours = said.get("proteinlm", {})
+    ours = _part(said, path)
     if missing := [key for key in (*_KEYS.values(), "hidden_act") if key not in said]:
         what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         raise CheckpointError(what, where=str(path), fix=_ANOTHER)
@@ -86,7 +87,8 @@ def config_from_json(path: Path) -> ProteinLMConfig:
         gelu = next(form for form, name in _ACTIVATIONS.items() if name == said["hidden_act"])
     except StopIteration:
         raise CheckpointError(
-            f"hidden_act must be gelu_new or gelu, not {said['hidden_act']!r}", where=str(path)
+            f"hidden_act must be gelu_new or gelu, not {text.shown(said['hidden_act'])}",
+            where=str(path),
         ) from None
     try:
         config = ProteinLMConfig(
@@ -101,7 +103,7 @@ def config_from_json(path: Path) -> ProteinLMConfig:
     if fixed != only:
         raise CheckpointError(
             f"vocab_size must be {only[0]} and intermediate_size {only[1]}, "
-            f"not {fixed[0]} and {fixed[1]}",
+            f"not {text.shown(fixed[0])} and {text.shown(fixed[1])}",
             where=str(path),
             fix=_ANOTHER,
         )
@@ -117,11 +119,16 @@ class ConvertedFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.config = config_from_json(path / CONFIG)
-        said = _read_json(path / CONFIG).get("proteinlm", {})
+        said = _part(_read_json(path / CONFIG), path)
         if not {"revision", "checkpoint_version", "qkv_order"} <= said.keys():
             raise CheckpointError(
                 "this folder was not written by `tape-bench convert`", where=str(path), fix=_ANOTHER
             )
+        for name in ("revision", "checkpoint_version", "qkv_order", "weights_digest"):
+            if not isinstance(said.get(name), str | None):
+                raise CheckpointError(
+                    f"{name} is {text.shown(said[name])}, not text", where=str(path), fix=_ANOTHER
+                )
         self.promised_digest = said.get("weights_digest")
         if self.promised_digest is None:
             # Converted by a release that did not write it.
@@ -130,9 +137,16 @@ class ConvertedFolder:
                 "them cannot be seen; convert the checkpoint again",
             )
         self.origin = Origin(said["revision"], said["checkpoint_version"], said["qkv_order"])
-        self._weights = weights(self.config)
         self.files = tuple(self._find())
         self._files = self._open()
+        # What a configuration says is believed as far as there are tensors for it.
+        if self.config.layers > len(self._files):
+            raise CheckpointError(
+                f"{self.config.layers} layers are more than there are tensors",
+                where=str(path),
+                fix="convert the checkpoint again",
+            )
+        self._weights = weights(self.config)
         self._shared: set[str] = set()
         self._check()
         self.stored_dtype = self._get("bert.encoder.ln.weight").dtype
@@ -182,7 +196,15 @@ class ConvertedFolder:
         if not (self._path / INDEX).is_file():
             return [self._path / SINGLE]
         listed = _read_json(self._path / INDEX).get("weight_map", {})
-        return [self._path / Path(name).name for name in sorted(map(str, set(listed.values())))]
+        named = listed.values() if isinstance(listed, dict) else ()
+        files = sorted({name for name in named if isinstance(name, str)})
+        if not files or len(files) > 10_000 or any(Path(name).name != name for name in files):
+            raise CheckpointError(
+                "does not name the files of the weights",
+                where=str(self._path / INDEX),
+                fix="convert the checkpoint again",
+            )
+        return [self._path / name for name in files]
 
     def _open(self) -> dict[str, Any]:
         """Open the folder's safetensors files: the open file by the names of its tensors."""
@@ -235,9 +257,17 @@ def huggingface_tensors(weight: Weight, tensor: Tensor, heads: int) -> dict[str,
     }
 
 
+def _part(said: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a configuration says under our own name."""
+    ours = said.get("proteinlm", {})
+    if not isinstance(ours, dict):
+        raise CheckpointError("proteinlm should be a JSON object", where=str(path), fix=_ANOTHER)
+    return ours
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(read_text(path))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except ValueError as error:

@@ -151,15 +151,29 @@ def _module(
         )
 
 
-def flatten(model: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn Megatron's nested `state["model"]` into dotted paths, old spellings made current."""
+_DEEPEST = 16
+"""Dictionaries within each other in `state["model"]`; Megatron has four."""
+
+
+def flatten(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn Megatron's nested `state["model"]` into dotted paths, old spellings made current.
+
+    Raises:
+        ValueError: a dictionary stands in it twice, or they are nested deeper than any model is.
+    """
     flat: dict[str, Any] = {}
-    for key, value in model.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{path}."))
-        else:
-            flat[_current(path)] = value
+    waiting: list[tuple[str, Mapping[str, Any], int]] = [("", model, 0)]
+    seen = {id(model)}
+    while waiting:
+        prefix, inside, depth = waiting.pop()
+        for key, value in inside.items():
+            if isinstance(value, Mapping):
+                if id(value) in seen or depth == _DEEPEST:
+                    raise ValueError("its dictionaries hold each other, as no model's do")
+                seen.add(id(value))
+                waiting.append((f"{prefix}{key}.", value, depth + 1))
+            else:
+                flat[_current(f"{prefix}{key}")] = value
     return flat
 
 

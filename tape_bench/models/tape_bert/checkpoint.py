@@ -14,10 +14,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from tape_bench.bounded import parse_json, read_text
 from tape_bench.data.vocabulary import TAPE_IUPAC
 from tape_bench.errors import CheckpointError
 from tape_bench.models.tape_bert.network import TapeBert, TapeBertConfig
-from tape_bench.models.zip_checksums import check_pickle, check_tensors
+from tape_bench.models.zip_checksums import READING, check_pickle, check_tensors, is_legacy
 
 LAYERS = {
     "norm": "embeddings.LayerNorm",
@@ -73,7 +74,7 @@ def read_config(folder: Path) -> TapeBertConfig:
     """
     path = folder / "config.json"
     try:
-        config = TapeBertConfig.model_validate_json(path.read_bytes())
+        config = TapeBertConfig.model_validate(parse_json(read_text(path)))
     except OSError as error:
         raise CheckpointError(
             f"cannot read the shape of the network: {error.strerror}",
@@ -87,6 +88,10 @@ def read_config(folder: Path) -> TapeBertConfig:
         ]
         raise CheckpointError(
             "not the configuration of TAPE's transformer:\n" + "\n".join(faults), where=str(path)
+        ) from None
+    except ValueError as error:
+        raise CheckpointError(
+            f"not the configuration of TAPE's transformer, in JSON: {error}", where=str(path)
         ) from None
     if config.vocab_size != len(TAPE_IUPAC.tokens):
         raise CheckpointError(
@@ -110,6 +115,12 @@ def read_weights(folder: Path, config: TapeBertConfig) -> Weights:
     found = _read(path)
     prefix = "bert." if any(name.startswith("bert.") for name in found) else ""
     masked_head = any(name.startswith("mlm.") for name in found)
+    if config.num_hidden_layers > len(found):
+        raise CheckpointError(
+            f"{config.num_hidden_layers} layers are more than the file has tensors",
+            where=str(path),
+            fix="give the config.json that belongs to these weights",
+        )
     names = _names(config.num_hidden_layers, prefix, masked_head)
     wanted = {*names.values(), *([TIED] if masked_head else [])}
     _refuse("missing", sorted(wanted - found.keys()), path)
@@ -163,7 +174,9 @@ def _refuse(fault: str, names: Iterable[str], path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     zipped = zipfile.is_zipfile(path)
-    if zipped:
+    if path.is_file():
+        if not zipped and not is_legacy(path):
+            raise _no_weights(path)
         check_pickle(path)
     try:
         # Files older than torch 1.6 are no zip archives, and cannot be mapped.
@@ -179,10 +192,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             where=str(path),
             fix="save the state_dict alone: torch.save(model.state_dict(), path)",
         ) from None
-    except (OSError, RuntimeError, EOFError, LookupError, ValueError) as error:
-        raise CheckpointError(
-            "not a file of PyTorch weights, or cut short", where=str(path), fix="copy it again"
-        ) from error
+    except READING as error:
+        raise _no_weights(path) from error
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in found.items()
     ):
@@ -190,3 +201,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     if zipped:
         check_tensors(path, found)
     return found
+
+
+def _no_weights(path: Path) -> CheckpointError:
+    return CheckpointError(
+        "not a file of PyTorch weights, or cut short", where=str(path), fix="copy it again"
+    )

@@ -26,8 +26,8 @@ def update(new: Records, reference: Records, place: Path) -> list[Path]:
         Where the new reference records stand.
 
     Raises:
-        RecordError: there is no new record, or one is unreadable, incomplete or edited; nothing
-            is replaced then.
+        RecordError: there is no new record, or one is unreadable, incomplete or edited, or its
+            predictions are not what it says; nothing is replaced then.
         StorageError: the folder cannot be written.
     """
     chosen = grouping.newest_filed(new.filed)
@@ -48,19 +48,27 @@ def update(new: Records, reference: Records, place: Path) -> list[Path]:
             f"{len(chosen)} records cannot become the one in {place.name}",
             fix="give a folder for the reference",
         )
+    kept = [_predictions(filed) for filed in chosen]
     replaced = {done.a.path for done in pair(reference.filed, chosen).pairs}
-    written = [_copy(filed, place) for filed in chosen]
+    written = [_copy(filed, path, place) for filed, path in zip(chosen, kept, strict=True)]
     for path in replaced - {path.resolve() for path in written}:
         store.predictions_path(path).unlink(missing_ok=True)
         path.unlink()
     return written
 
 
-def _copy(filed: Filed, place: Path) -> Path:
+def _predictions(filed: Filed) -> Path | None:
+    """Return the predictions that go with a record; None where they were left behind."""
+    told = filed.record.predictions
+    beside = told is not None and Path(told.file).name == told.file
+    if told is None or (beside and not (filed.path.parent / told.file).exists()):
+        return None
+    return store.predictions_of(filed.path, filed.record)
+
+
+def _copy(filed: Filed, kept: Path | None, place: Path) -> Path:
     path = place if place.suffix == ".json" else store.path_of(place, filed.record)
-    if filed.record.predictions:
-        kept = filed.path.parent / filed.record.predictions.file
-        if kept.is_file():
-            replace(path.parent / kept.name, partial(shutil.copyfile, kept))
+    if kept is not None:
+        replace(path.parent / kept.name, partial(shutil.copyfile, kept))
     replace(path, partial(shutil.copyfile, filed.path))
     return path

@@ -186,3 +186,41 @@ def test_a_damaged_receipt_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / RECEIPT).write_text(text)
     with pytest.raises(DataError, match="receipt"):
         read_receipt(tmp_path)
+
+
+def test_what_a_mac_packs_beside_files_is_left_out(tarball: TarballMaker, tmp_path: Path) -> None:
+    forks = ["./._toy", "toy/._toy_train.json", "__MACOSX/toy/._x", "._toy"]
+    path = tarball(*((name, b"\0\5\x16\7") for name in forks), ("toy/toy_train.json", b"[]"))
+    folder = unpacked(path, tmp_path / "root")
+    assert sorted(p.name for p in folder.iterdir()) == [RECEIPT, "toy_train.json"]
+
+
+def test_zeros_after_the_end_are_not_inflated_without_bound(
+    tarball: TarballMaker, tmp_path: Path
+) -> None:
+    path = tarball(("toy/a", b"a"))
+    with path.open("ab") as file:
+        file.write(gzip.compress(bytes(1 << 28)))
+    with pytest.raises(DataError, match="unpacks to more"):
+        unpacked(path, tmp_path / "root")
+    assert not (tmp_path / "root" / "toy").exists()
+
+
+def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 32
+    path = tmp_path / "toy.tar.gz"
+    path.write_bytes(gzip.compress(header.tobuf() + bytes(1 << 22)))
+    with pytest.raises(DataError, match="damaged"):
+        unpacked(path, tmp_path / "root")
+
+
+@pytest.mark.parametrize("name", ["toy/" + "x" * 300, "toy/a/b", "toy/a"])
+def test_a_member_that_cannot_be_made_is_the_tarballs_fault(
+    tarball: TarballMaker, tmp_path: Path, name: str
+) -> None:
+    folder = tarfile.TarInfo("toy/a/")
+    folder.type = tarfile.DIRTYPE
+    first = ("toy/a", b"a") if name != "toy/a" else folder
+    with pytest.raises(DataError, match="cannot be made"):
+        unpacked(tarball(first, (name, b"b")), tmp_path / "root")

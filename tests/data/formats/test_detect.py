@@ -210,3 +210,86 @@ def test_a_folder_without_data_is_refused(tmp_path: Path, card: TaskCard) -> Non
     (tmp_path / "toy_train.lmdb").mkdir()
     with pytest.raises(DataError, match=r"no data\.mdb"):
         detect.read(tmp_path / "toy_train.lmdb", card)
+
+
+def test_a_single_file_lmdb_may_have_its_lock_beside_it(tmp_path: Path) -> None:
+    for name in ("toy_train.lmdb", "toy_train.lmdb-lock"):
+        (tmp_path / name).touch()
+    assert detect.find(tmp_path, "toy_train") == tmp_path / "toy_train.lmdb"
+    (tmp_path / "toy_train.json").touch()
+    with pytest.raises(DataError, match="two files"):
+        detect.find(tmp_path, "toy_train")
+
+
+@pytest.mark.parametrize("count", [np.int64(4), np.array(4), 4])
+def test_the_number_of_records_may_be_numpys(
+    tmp_path: Path, card: TaskCard, toy_records: Maker, write_lmdb: Maker, count: Any
+) -> None:
+    store = write_lmdb(tmp_path / "a", toy_records("sequence_value"), count=count)
+    assert len(list(detect.read(store, card))) == 4
+
+
+@pytest.mark.parametrize("count", [np.float64(4), np.array([4]), True, "4", -4, 10**90])
+def test_what_is_no_number_of_records(
+    tmp_path: Path, card: TaskCard, toy_records: Maker, write_lmdb: Maker, count: Any
+) -> None:
+    store = write_lmdb(tmp_path / "a", toy_records("sequence_value"), count=count)
+    with pytest.raises(DataError, match=r"number of records|is missing|cannot read"):
+        list(detect.read(store, card))
+
+
+def test_json_lines_are_read_a_record_a_line(
+    tmp_path: Path, card: TaskCard, toy_records: Maker
+) -> None:
+    records = jsonable(toy_records("sequence_value"))
+    lines = "\n".join(json.dumps(record) for record in records)
+    found = list(detect.read(write(tmp_path / "a.jsonl", lines + "\n\n"), card))
+    assert [record for _, record in found] == records
+    assert found[1][0] == "line 2"
+    broken = write(tmp_path / "b.jsonl", lines[:-5])
+    with pytest.raises(DataError, match="one JSON record a line") as caught:
+        list(detect.read(broken, card))
+    assert caught.value.where == f"{broken}, line 4"
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '[{"n": ' + "1" * 5000 + "}]", "[[[]]" * 70])
+def test_json_of_no_bounds_is_an_error_of_ours(
+    tmp_path: Path, card: TaskCard, content: str
+) -> None:
+    with pytest.raises(DataError):
+        list(detect.read(write(tmp_path / "a.json", content), card))
+
+
+@pytest.mark.parametrize("cell", ["1_0", "１", "inf", "nan", "0x1", "1,0", "", "1 2", "١"])
+def test_what_no_table_writes_is_no_number(tmp_path: Path, card: TaskCard, cell: str) -> None:
+    path = write(tmp_path / "a.csv", f'id,primary,score\np,MKV,"{cell}"\n')
+    with pytest.raises(DataError, match="should hold a number") as caught:
+        list(detect.read(path, card))
+    assert caught.value.where == f"{path}, line 2"
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1", 1.0), ("-.5", -0.5), ("+2e-3", 0.002), ("7.", 7)]
+)
+def test_numbers_as_tables_write_them(
+    tmp_path: Path, card: TaskCard, cell: str, value: float
+) -> None:
+    path = write(tmp_path / "a.csv", f"id,primary,score\np,MKV,{cell}\n")
+    assert next(iter(detect.read(path, card)))[1]["score"] == value
+
+
+def test_a_table_whose_cells_are_json_is_read_as_such(
+    tmp_path: Path, make_card: Maker, toy_records: Maker
+) -> None:
+    import csv
+
+    records = jsonable(toy_records("token_class"))
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "primary", "ss3", "evolutionary"])
+        writer.writeheader()
+        kept = [{name: record[name] for name in writer.fieldnames} for record in records]
+        # As TAPE's scripts/lmdb_to_csv.py writes every cell.
+        writer.writerows({name: json.dumps(value) for name, value in r.items()} for r in kept)
+    found = [record for _, record in detect.read(path, make_card("token_class"))]
+    assert found == [{n: record[n] for n in ("id", "primary", "ss3")} for record in records]

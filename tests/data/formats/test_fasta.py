@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import gzip
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from tape_bench.data.formats.fasta import Cleaning, read_fasta
+from tape_bench.data.formats.fasta import Cleaning, read_fasta, readable_again
 from tape_bench.errors import DataError
 
 
@@ -118,3 +120,40 @@ def test_the_error_names_the_option_that_helps(
 def test_nothing_but_a_stop_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="empty sequence"):
         list(read_fasta(write(tmp_path / "a.fa", ">p\n*\n"), Cleaning(strip_stop=True)))
+
+
+def test_a_pipe_can_be_read_as_often_as_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = "".join(f">p{i}\nMKV\n" for i in range(20_000))
+    threading.Thread(target=pipe.write_text, args=(content,), daemon=True).start()
+    with readable_again(pipe) as file:
+        assert len(list(read_fasta(file))) == len(list(read_fasta(file))) == 20_000
+
+
+def test_what_is_wrong_in_a_pipe_is_told_of_the_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=(">a\nM*V\n",), daemon=True).start()
+    with pytest.raises(DataError) as caught, readable_again(pipe) as file:
+        list(read_fasta(file))
+    assert caught.value.where == f"{pipe}, line 1 (a)"
+
+
+@pytest.mark.parametrize("id", ["a\x1b[2J", "a\x00", "M" * 70_000])
+def test_an_id_is_a_name(tmp_path: Path, id: str) -> None:
+    path = tmp_path / "a.fa"
+    path.write_text(f">{id}\nMKV\n")
+    with pytest.raises(DataError, match="the id") as caught:
+        list(read_fasta(path))
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_line_that_gzip_makes_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.fa.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(b">a\n")
+        for _ in range(40):
+            file.write(b"M" * (1 << 20))
+    with pytest.raises(DataError, match="longer than any protein"):
+        list(read_fasta(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -102,3 +103,14 @@ def test_unknown_shapes_are_refused(tmp_path: Path) -> None:
         load(None)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load(str(tmp_path / "config.json"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_hidden_layers": 10**7}, {"max_position_embeddings": 10**7, "hidden_size": 10**7}],
+)
+def test_a_network_that_no_machine_holds(tmp_path: Path, changes: dict[str, int]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(EXAMPLE) | {"num_attention_heads": 1} | changes))
+    with pytest.raises(ModelError, match="GB of memory"):
+        load(str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tape_bench.models.evidence import with_evidence
 from tape_bench.models.proteinlm import Given, load, open_checkpoint
 from tape_bench.models.proteinlm.checkpoint import digest, read_weights
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.proteinlm.folder import config_from_json
+from tape_bench.models.proteinlm.folder import ConvertedFolder, config_from_json
 
 
 @pytest.fixture
@@ -226,3 +227,42 @@ def test_a_config_alone_describes_a_shape(folder: Path, source: RandomWeights) -
     assert config_from_json(folder / "config.json") == source.config
     with pytest.raises(CheckpointError, match="cannot be read"):
         config_from_json(folder / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_hidden_layers", 1_000_000_000),
+        ("num_hidden_layers", 10_000_000),
+        ("max_position_embeddings", 10**12),
+        ("hidden_size", 10**9),
+        ("num_attention_heads", 10**30),
+        ("proteinlm", [1]),
+        ("hidden_act", [[]]),
+        ("num_hidden_layers", True),
+    ],
+)
+def test_what_a_configuration_says_is_bounded_by_what_there_is(
+    folder: Path, key: str, value: object
+) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    started = time.perf_counter()
+    with pytest.raises(CheckpointError):
+        ConvertedFolder(folder)
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": ' + "1" * 5000 + "}", "[]", "1"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_descriptions_of_no_bounds(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    with pytest.raises(CheckpointError):
+        ConvertedFolder(folder)
+
+
+def test_an_index_names_files_of_its_own_folder(folder: Path) -> None:
+    index = {"weight_map": {"a": "../folder/model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="does not name the files"):
+        ConvertedFolder(folder)

@@ -6,6 +6,7 @@ from tape_bench.errors import RecordError, UsageError
 from tape_bench.report.gate.reference import update
 from tape_bench.results import store
 from tape_bench.results.collect import Records, collect_records
+from tape_bench.results.record import PredictionsRecord
 
 NOTHING = Records()
 
@@ -70,3 +71,30 @@ def test_two_records_do_not_fit_one_file(tmp_path, make):
 def test_nothing_new_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="no new records"):
         update(NOTHING, NOTHING, tmp_path)
+
+
+def test_no_file_from_elsewhere_is_copied(tmp_path, write_run, measured):
+    path = write_run(tmp_path / "new", measured(0.5), "stability")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    for file in ("../" * 6 + "secret", str(secret)):
+        told = PredictionsRecord(file=file, digest=store.file_digest(secret))
+        store.write(path, store.read(path).model_copy(update={"predictions": told}))
+        with pytest.raises(RecordError, match="not beside it"):
+            update(collect_records([tmp_path / "new"]), NOTHING, tmp_path / "reference")
+    assert not (tmp_path / "reference").exists()
+
+
+def test_predictions_that_were_changed_are_no_reference(tmp_path, write_run, measured):
+    path = write_run(tmp_path / "new", measured(0.5), "stability")
+    kept = store.predictions_path(path)
+    kept.write_bytes(kept.read_bytes() + b"x")
+    with pytest.raises(RecordError, match="digest"):
+        update(collect_records([tmp_path / "new"]), NOTHING, tmp_path / "reference")
+    assert not (tmp_path / "reference").exists()
+
+
+def test_a_record_whose_predictions_were_left_behind_is_a_reference(tmp_path, write_run, measured):
+    path = write_run(tmp_path / "new", measured(0.5), "stability")
+    store.predictions_path(path).unlink()
+    assert update(collect_records([tmp_path / "new"]), NOTHING, tmp_path / "reference")

@@ -190,7 +190,7 @@ def test_json_carries_the_table_model(board):
     content = json.loads(formats.render(board, "json"))
 
     rows = [row for group in content["sections"][0]["groups"] for row in group["rows"]]
-    assert rows[0]["model"] == NASTY
+    assert rows[0]["model"] == NASTY.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
     assert rows[0]["cells"][0]["value"] == 0.3
 
 

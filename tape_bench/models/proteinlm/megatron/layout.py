@@ -6,12 +6,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tape_bench import text
 from tape_bench.errors import CheckpointError
 
 TRACKER = "latest_checkpointed_iteration.txt"
 SHARD = "model_optim_rng.pt"
 
-_RANK = re.compile(r"mp_rank_(\d+)(?:_(\d+))?")
+_RANK = re.compile(r"mp_rank_(\d{1,9})(?:_(\d{1,9}))?", re.ASCII)
+
+_MOST_SHARDS = 65_536
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def find(path: Path) -> Layout:
 
 def _tracked(root: Path) -> Path:
     tracker = root / TRACKER
-    latest = tracker.read_text(encoding="utf-8", errors="replace").strip()
+    with tracker.open(encoding="utf-8", errors="replace") as file:
+        latest = file.read(100).strip()
     name = latest if latest == "release" else f"iter_{latest.zfill(7)}"
     if not re.fullmatch(r"release|iter_\d+", name):
         raise CheckpointError(
@@ -87,8 +91,17 @@ def _grid(ranks: dict[tuple[int, int | None], Path], folder: Path) -> tuple[tupl
             fix="two checkpoints share this folder; move one away",
         )
     stages: list[int | None] = [None]
+    most = max(stage or 0 for _, stage in ranks) + 1
+    # A number in the name of one folder is no reason to look for a billion others.
+    if most * (max(rank for rank, _ in ranks) + 1) > _MOST_SHARDS:
+        raise CheckpointError(
+            f"shards are missing: a folder here is one of more than {_MOST_SHARDS}, and there are "
+            f"{len(ranks)}",
+            where=str(folder),
+            fix=f"each of these folders must hold {SHARD}; get them all",
+        )
     if staged == {True}:
-        stages = list(range(max(stage or 0 for _, stage in ranks) + 1))
+        stages = list(range(most))
     grid = tuple(
         tuple(
             ranks.get((rank, stage), folder / _rank_name(rank, stage)) / SHARD
@@ -99,7 +112,7 @@ def _grid(ranks: dict[tuple[int, int | None], Path], folder: Path) -> tuple[tupl
     missing = [shard.parent.name for row in grid for shard in row if not shard.is_file()]
     if missing:
         raise CheckpointError(
-            f"shards are missing: {', '.join(missing)}",
+            f"shards are missing: {text.names(missing)}",
             where=str(folder),
             fix=f"each of these folders must hold {SHARD}; get them all",
         )

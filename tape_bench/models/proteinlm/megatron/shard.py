@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tape_bench import text
 from tape_bench.errors import CheckpointError
 from tape_bench.models.proteinlm.mapping import flatten
-from tape_bench.models.zip_checksums import check_pickle
+from tape_bench.models.zip_checksums import LEGACY, READING, check_pickle
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,6 @@ _LEFT_OUT = (
 _ALLOWED: list[Any] = [argparse.Namespace, *((_LeftOut, name) for name in _LEFT_OUT)]
 
 _ZIP = b"PK\x03\x04"
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -83,10 +83,15 @@ def read_shard(path: Path) -> Shard:
         raise CheckpointError(
             "this PyTorch file has no 'model', so it is no Megatron checkpoint", where=str(path)
         )
-    tensors = flatten(model)
+    try:
+        tensors = flatten(model)
+    except ValueError as error:
+        raise CheckpointError(f"no checkpoint's 'model': {error}", where=str(path)) from None
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or not _is_plain(tensor):
-            raise CheckpointError(f"{name!r} is not a plain tensor of numbers", where=str(path))
+            raise CheckpointError(
+                f"{text.shown(name)} is not a plain tensor of numbers", where=str(path)
+            )
     args = state.get("args")
     return Shard(
         path=path,
@@ -124,24 +129,23 @@ def shares_memory(one: Tensor, other: Tensor) -> bool:
 def _load(path: Path) -> tuple[Any, bool]:
     try:
         with path.open("rb") as file:
-            head = file.read(len(_LEGACY))
+            head = file.read(len(LEGACY))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=str(path)) from error
     mapped = head.startswith(_ZIP)
-    if not mapped and head != _LEGACY:
+    if not mapped and head != LEGACY:
         raise CheckpointError(
             "this is no PyTorch checkpoint (its first bytes are those of another kind of file)",
             where=str(path),
             fix="give the file the model's authors publish; if it is an archive, unpack it first",
         )
-    if mapped:
-        check_pickle(path)
+    check_pickle(path)
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True), mapped
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
-    except (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError) as error:
+    except READING as error:
         reason = (str(error) or "it ends too soon").splitlines()[0]
         raise CheckpointError(
             f"the file is cut short or damaged: {reason}",
@@ -184,7 +188,7 @@ def _number(value: object, name: str, path: Path) -> float | None:
         return None
     if isinstance(value, int | float):
         return float(value)
-    raise CheckpointError(f"{name} is {value!r}, not a number", where=str(path))
+    raise CheckpointError(f"{name} is {text.shown(value)}, not a number", where=str(path))
 
 
 def _whole(value: object) -> int | None:

@@ -95,3 +95,10 @@ def test_a_tracker_that_leads_nowhere_is_named(tmp_path: Path, tracked: str, mes
     (root / TRACKER).write_text(tracked)
     with pytest.raises(CheckpointError, match=message):
         find(root)
+
+
+@pytest.mark.parametrize("name", ["mp_rank_999999999", "mp_rank_00_999999999"])
+def test_a_number_in_a_name_is_not_counted_up_to(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match="shards are missing"):
+        find(tmp_path)
