@@ -1,7 +1,7 @@
 """What people ask for that is not here, and what they can do instead.
 
-Models of the Hugging Face hub, vectors computed elsewhere and fine-tuning have no adapter and no
-protocol of their own. Whoever asks for one learns that, and the way there that does exist.
+Vectors computed elsewhere and fine-tuning have no adapter and no protocol of their own. Whoever
+asks for one learns that, and the way there that does exist; so does who leaves a family out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tape_bench.errors import UsageError
 _PAGE = "docs/models.md"
 
 _HUB = re.compile(
-    r"(hf|huggingface):.*|(facebook|rostlab|elnaggarlab|biohub|westlake-repl|zjunlp)/.+"
+    r"huggingface:.*|(facebook|rostlab|elnaggarlab|biohub|westlake-repl|zjunlp)/.+"
     r"|(esm|prot_?(t5|bert|xlnet|albert|electra)|prostt5|ankh|saprot|progen|dplm|amplify|unirep"
     r"|ontoprotein|antiberty).*",
     re.IGNORECASE,
@@ -29,11 +29,11 @@ _VECTORS = re.compile(
 def model(spec: str) -> UsageError | None:
     """Say what to do for a model spec that names no family; None where there is nothing to add."""
     if _HUB.fullmatch(spec):
+        named = spec if "/" in spec else "OWNER/NAME"
         return UsageError(
-            f"there is no adapter for {spec!r}: Hugging Face's models, ESM and ProtT5 among "
-            "them, are not built in",
-            fix=f"write a class: {_PAGE}, 'ESM-2 with transformers', has one to start from, and "
-            "says how others are read; then run python:FILE.py:CLASS",
+            f"{spec!r} does not say where the model is from",
+            fix=f"for one of the Hugging Face hub write hf:{named}, hf:FOLDER or a short name such "
+            "as hf:esm2_t33_650M; `tape-bench models hf` lists them",
         )
     if _VECTORS.fullmatch(spec):
         return UsageError(
@@ -50,8 +50,8 @@ def model(spec: str) -> UsageError | None:
     if _exists(spec):
         return UsageError(
             f"{spec!r} is a path, and does not say what kind of model lies there",
-            fix=f"write proteinlm:{spec}, tape_bert:{spec}, or for any other model a class of "
-            f"your own ({_PAGE})",
+            fix=f"write hf:{spec}, proteinlm:{spec}, tape_bert:{spec}, or for any other model a "
+            f"class of your own ({_PAGE})",
         )
     return None
 

@@ -28,6 +28,8 @@ class ModelEntry:
     usage: str
     """What the user types."""
     summary: str
+    names: str | None = None
+    """`module:mapping` of names that may stand after the colon, and what they stand for."""
 
 
 MODELS: Mapping[str, ModelEntry] = {
@@ -50,6 +52,12 @@ MODELS: Mapping[str, ModelEntry] = {
         "tape_bench.models.proteinlm.adapter:load",
         "proteinlm:CHECKPOINT",
         "ProteinLM 200M or 3B, from Megatron-LM shards or a converted folder",
+    ),
+    "hf": ModelEntry(
+        "tape_bench.models.huggingface.loading:load",
+        "hf:esm2_t33_650M",
+        "ESM-2, ProtT5, ProtBert and others of the Hugging Face hub, or a folder",
+        "tape_bench.models.huggingface.names:SHORT",
     ),
     "random": ModelEntry(
         "tape_bench.models.controls.untrained:load",
@@ -136,6 +144,15 @@ def model_loader(spec: str) -> tuple[Callable[..., Any], str | None]:
     if family not in known:
         raise elsewhere.model(spec) or unknown_name("model", family, known)
     return resolve(known[family].loader), argument or None
+
+
+def short_names(entry: ModelEntry) -> Mapping[str, str]:
+    """Return the names a family has for well-known models, and what they stand for."""
+    if entry.names is None:
+        return {}
+    module, _, attribute = entry.names.partition(":")
+    found: Mapping[str, str] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def protocol(name: str) -> Callable[..., object]:

@@ -25,6 +25,8 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
         tape-bench models
         tape-bench models proteinlm
         tape-bench models proteinlm:checkpoints/3b -M reading=fork
+        tape-bench models hf
+        tape-bench models hf:esm2_t6_8M
 
     \b
     The shape of an untrained network, random:CONFIG.json, is a file such as:
@@ -66,6 +68,10 @@ def _print_family(entry: registry.ModelEntry, as_json: bool) -> None:
         click.echo(f"\n-M {option.name}=…  {option.values}")
         if option.about:
             click.echo(click.wrap_text(option.about, 78, "  ", "  "))
+    if names := registry.short_names(entry):
+        click.echo("\nShort names:")
+        for name, meant in names.items():
+            click.echo(f"  {name:{max(map(len, names))}}  {meant}")
 
 
 UNSAID = {

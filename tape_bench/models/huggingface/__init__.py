@@ -1,0 +1,1 @@
+"""Models of the Hugging Face hub, and folders laid out as its models are."""
