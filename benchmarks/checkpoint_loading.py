@@ -28,9 +28,9 @@ from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.proteinlm import ProteinLMConfig, load
 from tape_bench.models.proteinlm.checkpoint import build_encoder
 from tape_bench.models.proteinlm.convert import convert
-from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, flatten, weights
 from tape_bench.models.proteinlm.megatron.writer import Sharding
+from tape_bench.models.transformer.encoder import Encoder
 
 CONFIGS = {
     "200m": SHAPES["proteinlm-200m"],

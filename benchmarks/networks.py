@@ -12,8 +12,8 @@ from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.embedder import Identity
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig
 from tape_bench.models.proteinlm.checkpoint import load_encoder
-from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.reading import Reading
+from tape_bench.models.transformer.encoder import Encoder
 from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 
@@ -59,9 +59,8 @@ class TiledWeights(RandomWeights):
 class Measured(ProteinLM):
     """Our model, without the digest of weights that no one will ask for again."""
 
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The network."""
+    def load_encoder(self) -> Encoder:
+        """Build the network."""
         return load_encoder(
             self._open_source(),
             self.config,
@@ -80,7 +79,7 @@ class Measured(ProteinLM):
             weights_digest="tiled",
             parameters=0,
             hidden_size=self.config.hidden,
-            longest_input=self._longest,
+            longest_input=self.longest,
             pretraining=(),
             dtype=str(self.dtype).removeprefix("torch."),
             control=True,

@@ -24,7 +24,7 @@ from torch import Tensor, distributed, multiprocessing
 
 from tape_bench.models.controls.untrained import SHAPES, RandomWeights
 from tape_bench.models.proteinlm.checkpoint import load_encoder
-from tape_bench.models.proteinlm.encoder import Encoder
+from tape_bench.models.transformer.encoder import Encoder
 from tape_bench.parallel.tensor import TensorParallel
 
 RANKS = 2

@@ -15,12 +15,12 @@ from tape_bench import paths
 from tape_bench.data.digests import remembered
 from tape_bench.errors import CheckpointError, UsageError
 from tape_bench.models.proteinlm.config import Given, ProteinLMConfig
-from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.folder import CONFIG, ConvertedFolder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
 from tape_bench.models.proteinlm.megatron.partition import Rank
 from tape_bench.models.proteinlm.megatron.reader import MegatronCheckpoint
 from tape_bench.models.proteinlm.source import WeightSource
+from tape_bench.models.transformer.encoder import Encoder
 from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 

@@ -17,9 +17,10 @@ from tape_bench import kernels
 from tape_bench.data.vocabulary import LETTERS
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.controls.untrained import RandomWeights
-from tape_bench.models.embedder import Embedder, MaskedLanguageModel
+from tape_bench.models.embedder import AttentionMaps, Embedder, MaskedLanguageModel
 from tape_bench.models.proteinlm import ProteinLM, ProteinLMConfig, Reading, load
 from tape_bench.models.proteinlm import adapter as module
+from tape_bench.models.transformer import adapter as packed
 from tape_bench.speed import synthetic
 
 CONFIG = ProteinLMConfig(
@@ -46,7 +47,7 @@ SEQUENCES = st.lists(st.text(LETTERS, min_size=1, max_size=11), min_size=1, max_
 @given(sequences=SEQUENCES, budget=st.integers(1, 40))
 def test_any_batching_gives_what_each_gives_alone(sequences: list[str], budget: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_TOKENS_ON_CPU", budget)
+        patch.setattr(packed, "_TOKENS_ON_CPU", budget)
         together = MODEL.embed(sequences)
         for sequence, found in zip(sequences, together, strict=True):
             (alone,) = MODEL.embed([sequence])
@@ -222,7 +223,7 @@ def test_a_fine_tuned_model_embeds_but_does_not_guess() -> None:
     about = {"spec": "x", "name": "x", "pretraining": (), "device": "cpu"}
     model = ProteinLM(lambda: weights, Reading(), **about)  # type: ignore[arg-type]
     assert model.embed(["MKV"])[0].shape == (3, 16)
-    with pytest.raises(ModelError, match="is fine-tuned"):
+    with pytest.raises(ModelError, match="no masked-language-model head"):
         model.token_logits([np.array([17])])
 
 
@@ -324,3 +325,22 @@ def test_a_wide_network_on_a_gpu_over_many_lengths(heads: int, name: str, most: 
     for one, other in zip(alone, low.embed(proteins, "mean"), strict=True):
         # Products are computed in other pieces for another number of tokens: no bits, but nearly.
         assert np.linalg.norm(one - other) < most * np.linalg.norm(other)
+
+
+def test_attention_maps_are_of_each_layer_and_head():
+    """By hand for the first layer; further ones need what the network itself computes."""
+    sequence = "MKVLAAGW"
+    maps = list(MODEL.attention_maps(sequence))
+    assert isinstance(MODEL, AttentionMaps)
+    assert [one.shape for one in maps] == [(CONFIG.heads, 8, 8)] * CONFIG.layers
+    encoder = MODEL.encoder
+    ids = torch.tensor([MODEL.vocabulary.cls, *MODEL.vocabulary.encode(sequence).tolist()])
+    x = encoder.word.weight[ids] + encoder.position.weight[: len(ids)]
+    first = encoder.layers[0]
+    norm = first.attention_norm
+    x = torch.nn.functional.layer_norm(x, (16,), norm.weight, norm.bias, norm.eps)
+    query, key, _ = first.attention.qkv(x).view(len(ids), CONFIG.heads, 3, -1).unbind(2)
+    scores = torch.einsum("qhc,khc->hqk", query, key) / query.shape[-1] ** 0.5
+    np.testing.assert_allclose(maps[0], scores.softmax(-1)[:, 1:, 1:].numpy(), atol=1e-5)
+    for one in maps:
+        assert (one.sum(axis=-1) <= 1 + 1e-5).all()

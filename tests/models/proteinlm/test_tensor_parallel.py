@@ -29,8 +29,9 @@ from tape_bench.models.proteinlm.checkpoint import (
     open_checkpoint,
 )
 from tape_bench.models.proteinlm.config import ProteinLMConfig
-from tape_bench.models.proteinlm.encoder import Encoder, RowParallelLinear
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
+from tape_bench.models.transformer.blocks import RowParallelLinear
+from tape_bench.models.transformer.encoder import Encoder
 from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 LENGTHS = [9, 1, 5]

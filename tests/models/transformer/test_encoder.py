@@ -14,9 +14,9 @@ from torch import Tensor
 from tape_bench import kernels
 from tape_bench.models.proteinlm.checkpoint import build_encoder
 from tape_bench.models.proteinlm.config import ProteinLMConfig
-from tape_bench.models.proteinlm.encoder import Encoder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
 from tape_bench.models.proteinlm.megatron.partition import by_head, merge
+from tape_bench.models.transformer.encoder import Encoder
 
 
 class Goldens:

@@ -1,10 +1,8 @@
-"""ProteinLM's network: a BERT with the layer norm before each block, and one after the last.
+"""The parts of a transformer: layers of attention and perceptron, and what stands around them.
 
 The residual stream, layer norms and softmax are computed in float32 (float64 in a float64 model)
 whatever the precision of the weights; linear maps take their input down to it, except on a CPU
-that is slow in it, see `kernels.linear`. All layers see
-`[..., tokens, hidden]`, so padded `[batch, tokens]` rows and packed `[tokens]` sequences differ
-only in the `attend` function handed down to attention.
+that is slow in it, see `kernels.linear`.
 
 What a block adds to the stream is handed on beside it and added where the next layer norm reads
 the sum, which one kernel does at once, or where that is faster by the block's last matrix product
@@ -16,129 +14,18 @@ all of everything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tape_bench import kernels
-from tape_bench.models.packed import Layout
-from tape_bench.models.proteinlm.attend import Attend, attend_packed, attend_padded
-from tape_bench.models.proteinlm.config import Gelu
-from tape_bench.parallel.tensor import ALONE, TensorParallel
+from tape_bench.kernels.bias_gelu import Gelu
+from tape_bench.models.transformer.attend import Attend
+from tape_bench.parallel.tensor import TensorParallel
 
 Sum = tuple[Tensor, Tensor | None]
 """A stream, and what is still to be added to it: what a block made of every token, or one vector
 `[hidden]` for all of them, the biases of blocks."""
-
-
-class Encoder(nn.Module):
-    """Token ids in, one vector a token out."""
-
-    def __init__(
-        self,
-        *,
-        layers: int,
-        hidden: int,
-        heads: int,
-        positions: int,
-        vocabulary: int,
-        layernorm_eps: float,
-        gelu: Gelu,
-        head_gelu: Gelu = "erf",
-        residual_after_norm: bool = False,
-        normalise_output: bool = True,
-        token_types: int = 0,
-        mlm_head: bool = True,
-        parallel: TensorParallel = ALONE,
-    ) -> None:
-        super().__init__()
-        self.normalise_output = normalise_output
-        self.word = Embedding(vocabulary, hidden)
-        self.position = Embedding(positions, hidden)
-        self.token_type = Embedding(token_types, hidden) if token_types else None
-        self.layers = nn.ModuleList(
-            Layer(hidden, heads, layernorm_eps, gelu, residual_after_norm, parallel)
-            for _ in range(layers)
-        )
-        self.final_norm = LayerNorm(hidden, layernorm_eps)
-        self.mlm_head = MLMHead(hidden, vocabulary, layernorm_eps, head_gelu) if mlm_head else None
-
-    def forward(self, ids: Tensor, mask: Tensor | None = None, depth: int | None = None) -> Tensor:
-        """Represent padded rows.
-
-        Args:
-            ids: token ids `[batch, tokens]`.
-            mask: True or 1 where a row has a token, `[batch, tokens]`; None where all have.
-            depth: number of layers to go through; None for all. Fewer than all gives the
-                residual stream there, which no layer norm has touched.
-
-        Returns:
-            `[batch, tokens, hidden]` in float32; rows of padding hold nothing of meaning.
-        """
-        return self._output(self._stream(ids, _positions(ids), attend_padded(mask), depth), depth)
-
-    def forward_packed(
-        self, ids: Tensor, lengths: Sequence[int], depth: int | None = None
-    ) -> Tensor:
-        """Represent sequences laid end to end, without padding: same values, less work.
-
-        Args:
-            ids: token ids `[tokens of all sequences]`.
-            lengths: tokens of each sequence.
-            depth: as for `forward`.
-
-        Returns:
-            `[tokens of all sequences, hidden]` in float32.
-        """
-        return self.forward_laid_out(_lay_out(ids, lengths), depth)
-
-    def forward_laid_out(self, layout: Layout, depth: int | None = None) -> Tensor:
-        """Represent sequences laid end to end; see `forward_packed`."""
-        return self._output(self._packed_stream(layout, depth), depth)
-
-    def token_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Score every vocabulary entry at every token: `[batch, tokens, vocabulary]`, float32."""
-        return self._logits(self._stream(ids, _positions(ids), attend_padded(mask)))
-
-    def token_logits_packed(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Score every vocabulary entry at every packed token: `[tokens, vocabulary]`, float32."""
-        return self.token_logits_laid_out(_lay_out(ids, lengths))
-
-    def token_logits_laid_out(self, layout: Layout) -> Tensor:
-        """Score every vocabulary entry at every packed token; see `token_logits_packed`."""
-        return self._logits(self._packed_stream(layout))
-
-    def _packed_stream(self, layout: Layout, depth: int | None = None) -> Tensor:
-        attend = attend_packed(layout.offsets, layout.longest)
-        return self._stream(layout.ids, layout.positions, attend, depth)
-
-    def _stream(
-        self, ids: Tensor, positions: Tensor, attend: Attend, depth: int | None = None
-    ) -> Tensor:
-        stream = _widen(self.word(ids))
-        # In the precision that blocks add in, which is what the layer norm answers in.
-        adding = kernels.arithmetic(self.position.weight.dtype, ids.device)
-        branch: Tensor | None = self.position(positions).to(adding)
-        if self.token_type is not None:
-            stream = stream + self.token_type.weight[0]
-        for layer in self.layers[:depth]:
-            stream, branch = layer(stream, branch, attend)
-        return stream if branch is None else stream + branch
-
-    def _output(self, stream: Tensor, depth: int | None) -> Tensor:
-        last = depth is None or depth == len(self.layers)
-        output: Tensor = self.final_norm(stream) if last and self.normalise_output else stream
-        return output
-
-    def _logits(self, stream: Tensor) -> Tensor:
-        # The head was trained on the normalised stream; a reading that leaves the norm out of
-        # representations does not change that.
-        assert self.mlm_head is not None
-        logits: Tensor = self.mlm_head(self.final_norm(stream), self.word.weight)
-        return logits
 
 
 class Layer(nn.Module):
@@ -148,6 +35,7 @@ class Layer(nn.Module):
         self,
         hidden: int,
         heads: int,
+        inner: int,
         eps: float,
         gelu: Gelu,
         residual_after_norm: bool,
@@ -157,7 +45,7 @@ class Layer(nn.Module):
         self.attention_norm = AddLayerNorm(hidden, eps, residual_after_norm)
         self.attention = Attention(hidden, heads, parallel)
         self.mlp_norm = AddLayerNorm(hidden, eps, residual_after_norm)
-        self.mlp = MLP(hidden, gelu, parallel)
+        self.mlp = MLP(hidden, inner, gelu, parallel)
 
     def forward(self, stream: Tensor, branch: Tensor | None, attend: Attend) -> Sum:
         """Add what the tokens tell each other, and then what each makes of it.
@@ -196,11 +84,11 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Widen four times, bend, narrow again."""
+    """Widen, bend, narrow again."""
 
-    def __init__(self, hidden: int, gelu: Gelu, parallel: TensorParallel) -> None:
+    def __init__(self, hidden: int, inner: int, gelu: Gelu, parallel: TensorParallel) -> None:
         super().__init__()
-        channels = 4 * hidden // parallel.size
+        channels = parallel.share(inner)
         self.expand = LinearGelu(hidden, channels, gelu)
         self.contract = RowParallelLinear(channels, hidden, parallel)
 
@@ -221,7 +109,7 @@ class MLMHead(nn.Module):
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
         """Score `[..., hidden]` against every word embedding: `[..., vocabulary]`."""
-        return functional.linear(self.norm(self.dense(x)), _widen(words), _widen(self.bias))
+        return functional.linear(self.norm(self.dense(x)), widened(words), widened(self.bias))
 
 
 class Linear(nn.Linear):
@@ -257,7 +145,7 @@ class RowParallelLinear(nn.Module):
         """
         if self.parallel.size == 1 and kernels.sums_on_gpu(stream, self.weight):
             stream = kernels.linear_onto(stream, x, self.weight, None)
-            return stream, _widen(self.bias) if biases is None else biases + self.bias
+            return stream, widened(self.bias) if biases is None else biases + self.bias
         if biases is not None:
             stream = stream + biases
         onto = kernels.adds_for_free(stream, self.weight)
@@ -299,7 +187,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise over the last axis, and stay in float32."""
-        return _layer_norm(x, self.weight, self.bias, self.eps)
+        return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class AddLayerNorm(nn.Module):
@@ -322,27 +210,21 @@ class AddLayerNorm(nn.Module):
                 return stream, branch, normed
             stream, branch = stream + branch, None
         if branch is None:
-            normed = _layer_norm(stream, self.weight, self.bias, self.eps)
+            normed = layer_norm(stream, self.weight, self.bias, self.eps)
         else:
             # The layer norm of a stream that it replaces must not lose precision.
-            branch = _widen(branch) if self.residual_after_norm else branch
+            branch = widened(branch) if self.residual_after_norm else branch
             stream, normed = kernels.add_layer_norm(
                 stream, branch, self.weight, self.bias, self.eps
             )
         return (normed if self.residual_after_norm else stream), None, normed
 
 
-def _positions(ids: Tensor) -> Tensor:
-    return torch.arange(ids.shape[-1], device=ids.device).expand_as(ids)
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalise over the last axis, at least in float32."""
+    return functional.layer_norm(widened(x), weight.shape, widened(weight), widened(bias), eps)
 
 
-def _lay_out(ids: Tensor, lengths: Sequence[int]) -> Layout:
-    return Layout.of(ids.cpu().numpy(), np.asarray(lengths, np.int64), ids.device)
-
-
-def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    return functional.layer_norm(_widen(x), weight.shape, _widen(weight), _widen(bias), eps)
-
-
-def _widen(x: Tensor) -> Tensor:
+def widened(x: Tensor) -> Tensor:
+    """Return a tensor in float32, or in float64 if it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
