@@ -39,3 +39,10 @@ def test_the_engine_beside_its_peers() -> None:
     said = run("benchmarks.engine", "--shape", "tiny", "--proteins", "24", *chosen)
     for way in ["packed", *peers]:
         assert f"| {way} | float32 |" in said
+
+
+def test_the_hub_beside_transformers() -> None:
+    said = run("benchmarks.hub", "--shape", "tiny", "--proteins", "8", "--rounds", "1")
+    for precision in ("float32", "bfloat16"):
+        for way in ("packed", "documented", "sorted"):
+            assert f"| tiny | {precision} | {way} |" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +25,7 @@ from tape_bench.models.huggingface.hub import Checkpoint
 from tape_bench.models.huggingface.maps import maps_of
 from tape_bench.models.huggingface.names import pretraining
 from tape_bench.models.huggingface.network import Loaded, load_network, weights_digest
+from tape_bench.models.huggingface.reading import reading
 from tape_bench.models.huggingface.recipe import Letters, Recipe
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import tokens_that_fit
@@ -207,23 +207,16 @@ class HuggingFace:
 
     def _padded(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
         """Put special tokens around rows of residues, and padding behind: ids and mask."""
-        around = [
-            [self._special[token] for token in tokens]
-            for tokens in (self.recipe.before, self.recipe.after)
-        ]
+        before = self.vocabulary.ids_of(self.recipe.before)
+        after = self.vocabulary.ids_of(self.recipe.after)
         longest = max(map(len, rows)) + self.special_tokens
         ids = np.full((len(rows), longest), self.vocabulary.pad, np.int64)
         mask = np.zeros_like(ids)
         for number, row in enumerate(rows):
-            whole = np.concatenate([around[0], row, around[1]])
+            whole = np.concatenate([before, row, after])
             ids[number, : len(whole)] = whole
             mask[number, : len(whole)] = 1
         return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
-
-    @cached_property
-    def _special(self) -> dict[str, int]:
-        ids = {token: id for id, token in enumerate(self.vocabulary.tokens)}
-        return {token: ids[token] for token in (*self.recipe.before, *self.recipe.after)}
 
     def _hidden(self, rows: Sequence[NDArray[np.int64]]) -> Tensor:
         """Return hidden states `[sequences, tokens, hidden]`, special tokens and padding too."""
@@ -268,19 +261,6 @@ class MaskedHuggingFace(HuggingFace):
                     raise self._not_finite()
                 found[index] = scores.to("cpu", copy=True).numpy()
         return [found[index] for index in range(len(token_ids))]
-
-
-def reading(recipe: Recipe, vocabulary: Letters) -> dict[str, str]:
-    """Return how a model is read, as its identity keeps it."""
-    letters = ", ".join(f"{letter} as {as_}" for letter, as_ in sorted(recipe.letters.items()))
-    tokens = hashlib.sha256("\n".join(vocabulary.tokens).encode()).hexdigest()
-    return {
-        "family": recipe.family,
-        "architecture": recipe.architecture,
-        "special_tokens": " ".join((*recipe.before, recipe.residue.format("…"), *recipe.after)),
-        "letters": letters or "as they are",
-        "tokens": f"{len(vocabulary.tokens)} ({tokens[:12]})",
-    }
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypedDict
 
 import torch
 
@@ -12,8 +13,13 @@ from tape_bench.models.huggingface.adapter import HuggingFace, MaskedHuggingFace
 from tape_bench.models.huggingface.families import recipe_of
 from tape_bench.models.huggingface.hub import config_of, find, require
 from tape_bench.models.huggingface.network import stored_dtype, tokens_of
+from tape_bench.models.huggingface.packed import PackedHuggingFace
 from tape_bench.models.huggingface.recipe import read_recipe, vocabulary
+from tape_bench.models.huggingface.shape import shape_of
 from tape_bench.models.placement import choose_device, choose_dtype
+from tape_bench.parallel.tensor import ALONE, TensorParallel
+
+Engine = Literal["packed", "transformers"]
 
 
 def load(
@@ -23,7 +29,9 @@ def load(
     device: str | None = None,
     layer: int | None = None,
     recipe: Path | None = None,
-) -> HuggingFace:
+    engine: Engine | None = None,
+    tensor_parallel: TensorParallel = ALONE,
+) -> HuggingFace | PackedHuggingFace:
     """Load a protein language model of the Hugging Face hub, or of a folder laid out like one.
 
     Args:
@@ -34,6 +42,9 @@ def load(
         layer: take the representation after this block, 0 for the embeddings; the last if not
             given, which is after the final norm where there is one.
         recipe: a TOML file that says how a model of no known family is read.
+        engine: `packed`, our own network without padding, is the default for ESM-1b, ESM-2, SaProt
+            and BERTs; `transformers`, which pads, is that of all others.
+        tensor_parallel: this process's part of the network.
 
     Raises:
         UsageError: no model is named, or the name cannot be one.
@@ -59,6 +70,24 @@ def load(
         )
     place = choose_device(device)
     precision = choose_dtype(dtype, place, stored_dtype(config))
+    about: _About = {
+        "spec": f"hf:{argument}",
+        "dtype": precision,
+        "device": place,
+        "layer": layer,
+    }
+    shape = None if engine == "transformers" else shape_of(config, read)
+    if shape is not None:
+        return PackedHuggingFace(
+            checkpoint, shape, read, letters, **about, tensor_parallel=tensor_parallel
+        )
+    if engine == "packed" or tensor_parallel.size > 1:
+        raise ModelError(
+            f"{checkpoint.name} ({read.family}) does not run on the packed engine"
+            + (", which --tensor-parallel needs" if tensor_parallel.size > 1 else ""),
+            where=where,
+            fix="leave it out, and transformers computes it",
+        )
     if precision == torch.float16 and not (read.float16 and place.type == "cuda"):
         raise ModelError(
             f"{checkpoint.name} is not computed in float16"
@@ -66,13 +95,11 @@ def load(
             fix="choose float32, or bfloat16 for half the memory",
         )
     kind = MaskedHuggingFace if read.masked else HuggingFace
-    return kind(
-        checkpoint,
-        config,
-        read,
-        letters,
-        spec=f"hf:{argument}",
-        dtype=precision,
-        device=place,
-        layer=layer,
-    )
+    return kind(checkpoint, config, read, letters, **about)
+
+
+class _About(TypedDict):
+    spec: str
+    dtype: torch.dtype
+    device: torch.device
+    layer: int | None

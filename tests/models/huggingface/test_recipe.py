@@ -63,7 +63,6 @@ def test_a_recipe_says_how_it_is_read(unknown: Path, tmp_path: Path):
         (('"aa_{}"', '"aa"'), "no {} for the letter"),
         (("longest = 40", "longest = -1"), "longest"),
         (('"BertModel"', '"os.system"'), "architecture"),
-        (("BertForMaskedLM", "NoSuchModel"), "has no NoSuchModel"),
         (("BertForMaskedLM", "pipeline"), "masked"),
         (("family", "fam ily"), "no TOML"),
         (('mask = "<m>"', ""), "name the mask token"),
@@ -120,3 +119,10 @@ def test_tokenizer_and_weights_of_two_models(tmp_path: Path):
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 20}))
     with pytest.raises(ModelError, match="33 tokens, the network 20"):
         load(str(folder))
+
+
+def test_a_class_that_the_library_has_not(unknown: Path, tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("BertForMaskedLM", "NoSuchModel"))
+    with pytest.raises(ModelError, match="has no NoSuchModel"):
+        load(str(unknown), recipe=path, engine="transformers").embed(["MKTA"])
