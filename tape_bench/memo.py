@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tape_bench.atomic import replace
+from tape_bench.bounded import parse_json, read_text
 
 Found = TypeVar("Found")
+
+_LARGEST = 1 << 28
+"""Bytes of such a file."""
 
 
 def attempt(read: Callable[[], Found]) -> Found | None:
@@ -41,7 +45,7 @@ def read(path: Path) -> dict[str, Any] | None:
     """Return what `write` wrote, or None where it is not there, not whole or not ours."""
 
     def look() -> dict[str, Any]:
-        sealed = json.loads(path.read_text(encoding="utf-8"))
+        sealed = parse_json(read_text(path, _LARGEST))
         content: dict[str, Any] = sealed["content"]
         if not isinstance(content, dict) or _digest(content) != sealed["sha256"]:
             raise ValueError("not what was written")

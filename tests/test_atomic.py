@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,40 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write here"):
         replace(tmp_path / "file" / "folder" / "new", lambda temporary: None)
+
+
+def test_what_a_killed_process_has_left_of_the_same_file_goes(tmp_path: Path) -> None:
+    (tmp_path / ".file.abcd_123").write_text("half")
+    (tmp_path / ".other.abcd_123").write_text("half")
+    replace(tmp_path / "file", lambda temporary: temporary.write_text("whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"file", ".other.abcd_123"}
+
+
+def test_a_folder_that_goes_meanwhile_is_made_again(tmp_path: Path) -> None:
+    times: list[Path] = []
+
+    def fill(temporary: Path) -> None:
+        times.append(temporary)
+        if len(times) < 3:
+            shutil.rmtree(temporary.parent)
+        temporary.write_text("whole")
+
+    replace(tmp_path / "folder" / "file", fill)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
+    with pytest.raises(StorageError):
+        replace(tmp_path / "folder" / "file", lambda temporary: shutil.rmtree(temporary.parent))
+
+
+def test_what_is_written_reaches_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "file", []
+
+    def sync(handle: int) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{handle}").readlink()), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    replace(path, lambda temporary: temporary.write_text("whole"))
+    (content, before), (folder, after) = synced
+    assert content.startswith(str(tmp_path / ".file."))
+    assert (before, folder, after) == (False, str(tmp_path), True)

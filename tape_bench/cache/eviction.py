@@ -7,6 +7,7 @@ is locked and stays; one that is being read stays readable to whoever has it ope
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 
 from tape_bench.atomic import replace, storage_error
 from tape_bench.cache.segments import INDEX, Segment, is_being_written
-from tape_bench.cache.vectors import folder_of, remove_segment, told_of
+from tape_bench.cache.vectors import folder_of, listed, remove_segment, told_of
 from tape_bench.errors import StorageError
 
 SPARE_BYTES = 1 << 30
@@ -54,8 +55,10 @@ def holdings(root: Path) -> list[Holding]:
     found = []
     for folder in _folders(root):
         told = told_of(folder)
-        sizes, used, entries = 0, folder.stat().st_mtime, 0
-        for path in folder.iterdir():
+        sizes, used, entries = 0, _used(folder), 0
+        if not used:
+            continue  # cleared meanwhile
+        for path in listed(folder, "*"):
             with contextlib.suppress(OSError):
                 status = path.stat()
                 sizes += status.st_size
@@ -87,7 +90,7 @@ def make_room(root: Path, needed: int, limit: int, spare: Collection[Path]) -> i
     room = _room(root, limit)
     if room >= needed:
         return room
-    for index in sorted(_indices(root), key=lambda path: path.stat().st_mtime):
+    for index in sorted(_indices(root), key=_used):
         if index not in spare and not is_being_written(index):
             remove_segment(index)
             room = _room(root, limit)
@@ -104,15 +107,27 @@ def clear(root: Path, name: str | None = None) -> list[Holding]:
     """
     removed = [holding for holding in holdings(root) if name in (None, holding.name)]
     for holding in removed:
-        try:
-            shutil.rmtree(holding.folder)
-        except OSError as error:
-            raise StorageError(
-                f"cannot remove: {error.strerror}",
-                where=str(holding.folder),
-                fix="end the runs that use it, or remove the folder by hand",
-            ) from error
+        _remove(holding.folder)
     return removed
+
+
+def _remove(folder: Path) -> None:
+    for attempt in range(10):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            if not folder.exists():
+                return  # another process has cleared it
+        except OSError as error:
+            # Somebody may have written into it meanwhile.
+            if error.errno != errno.ENOTEMPTY or attempt == 9:
+                raise StorageError(
+                    f"cannot remove: {error.strerror}",
+                    where=str(folder),
+                    fix="end the runs that use it, or remove the folder by hand",
+                ) from error
+        else:
+            return
 
 
 def verify(root: Path) -> Verified:
@@ -127,7 +142,7 @@ def verify(root: Path) -> Verified:
     verified = Verified()
     for folder in _folders(root):
         hidden = told_of(folder).get("hidden")
-        for index in sorted(folder.glob("*.index")):
+        for index in listed(folder, "*.index"):
             if is_being_written(index):
                 continue
             if not isinstance(hidden, int) or not index.with_suffix(".vectors").is_file():
@@ -135,8 +150,8 @@ def verify(root: Path) -> Verified:
                 verified.removed.append(index)
                 continue
             _repair(index, hidden, verified)
-        for vectors in sorted(folder.glob("*.vectors")):
-            if not vectors.with_suffix(".index").is_file():
+        for vectors in listed(folder, "*.vectors"):
+            if not vectors.with_suffix(".index").is_file() and vectors.is_file():
                 vectors.unlink(missing_ok=True)
                 verified.removed.append(vectors)
     return verified
@@ -147,6 +162,8 @@ def _repair(index: Path, hidden: int, verified: Verified) -> None:
         segment = Segment(index, hidden)
         there = index.stat().st_size / INDEX.itemsize
         damaged = segment.damaged()
+    except FileNotFoundError:
+        return  # cleared meanwhile
     except OSError as error:
         raise storage_error(error, index) from error
     lost = int(np.ceil(there)) - len(segment.records)
@@ -162,19 +179,28 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
-    place = folder_of(root)
-    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    return [path for path in listed(folder_of(root), "*") if path.is_dir()]
 
 
 def _indices(root: Path) -> Iterator[Path]:
-    return folder_of(root).glob("*/*.index")
+    for folder in _folders(root):
+        yield from listed(folder, "*.index")
+
+
+def _used(path: Path) -> float:
+    """Return the time of the last use; 0 for what has gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _size(root: Path) -> int:
     total = 0
-    for path in folder_of(root).glob("*/*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size
+    for folder in _folders(root):
+        for path in listed(folder, "*"):
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
     return total
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import uuid
 import zlib
 from collections.abc import Collection, Sequence
@@ -41,6 +42,9 @@ INDEX = np.dtype(
 
 SEGMENT_BYTES = 1 << 30
 """A segment that has reached this size gets a successor."""
+
+_ATTEMPTS = 20
+"""At beginning a segment in a folder that another process may be clearing."""
 
 _SEAL = 0x7A9EBE2C
 
@@ -111,12 +115,26 @@ class SegmentWriter:
 
     def _open(self) -> tuple[BinaryIO, BinaryIO]:
         if self._vectors is None or self._index is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / uuid.uuid4().hex
-            self._index = path.with_suffix(".index").open("xb")
-            _try_lock(self._index)
-            self._vectors = path.with_suffix(".vectors").open("xb")
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._begin()
+                except (FileNotFoundError, FileExistsError):  # the folder was cleared just then
+                    self.close()
+                    if attempt == _ATTEMPTS:
+                        raise
+                    time.sleep(0.002 * attempt)
+                else:
+                    break
+        assert self._vectors is not None
+        assert self._index is not None
         return self._vectors, self._index
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / uuid.uuid4().hex
+        self._index = path.with_suffix(".index").open("xb")
+        _try_lock(self._index)
+        self._vectors = path.with_suffix(".vectors").open("xb")
 
 
 class Segment:
@@ -140,7 +158,9 @@ class Segment:
         widths = np.array([width_of(kind) for kind in KINDS], np.uint64)
         ends = self.records["rows"].astype(np.uint64) * np.uint64(hidden)
         ends = ends * widths[self.records["kind"]] + self.records["offset"]
-        self.records = self.records[ends <= self.size]
+        # A sum that has run over is no place in a file, either.
+        within = (ends <= self.size) & (self.records["offset"] <= self.size)
+        self.records = self.records[within & (self.records["rows"] <= self.size)]
         empty = np.empty(0, np.uint8)
         # A mapping outlives the file's name: what is open stays readable when room is made.
         # It is private, not read-only, for torch would warn of that; and a plain array, for

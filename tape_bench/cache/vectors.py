@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import json
 import os
+import tempfile
 import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench import memo
-from tape_bench.atomic import replace
+from tape_bench.atomic import replace, storage_error
+from tape_bench.bounded import parse_json, read_text
 from tape_bench.cache.precision import Stored
 from tape_bench.cache.segments import Segment, SegmentWriter, is_being_written
 from tape_bench.errors import StorageError
@@ -132,6 +134,7 @@ class Cache:
             replace(
                 folder / ABOUT, lambda path: path.write_text(json.dumps(names | told, indent=1))
             )
+        _check_writable(folder)
         return cls(folder, model.identity.hidden_size, stored)
 
     @property
@@ -141,7 +144,7 @@ class Cache:
 
     def refresh(self) -> None:
         """Find what has been added since, by this process or another."""
-        for path in sorted(self.folder.glob("*.index")):
+        for path in listed(self.folder, "*.index"):
             known = self._segments.get(path)
             if known is None or _size_of(path) > known.records.nbytes:
                 segment = memo.attempt(partial(Segment, path, self.hidden))
@@ -238,9 +241,28 @@ def _checksums(entries: Sequence[tuple[bytes, _Place]]) -> list[int]:
     return [place.found() for _, place in entries]
 
 
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Return what a folder holds, in order; nothing where it has gone: another may clear it."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileNotFoundError, FileExistsError):
+        pass  # cleared just then; it is made again
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
 def told_of(folder: Path) -> dict[str, Any]:
     """Return what a folder says of itself, as far as it can be read."""
-    told = memo.attempt(lambda: json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+    told = memo.attempt(lambda: parse_json(read_text(folder / ABOUT)))
     return told if isinstance(told, dict) else {}
 
 

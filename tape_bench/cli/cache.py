@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tape_bench import paths
+from tape_bench import paths, text
 from tape_bench.cli.options import json_option
 from tape_bench.errors import unknown_name
 
@@ -79,13 +79,14 @@ def verify(as_json: bool) -> None:
     else:
         click.echo(f"{found.entries:,} representations read, {found.damaged:,} damaged")
         for path in found.removed:
-            click.echo(f"removed, as a killed run left it behind: {path}")
+            click.echo(f"removed, as a killed run left it behind: {text.line(str(path))}")
     if found.damaged:
         raise SystemExit(1)
 
 
 def _print_table(held: list[Holding]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from tape_bench.cli.output import table_console
 
@@ -96,7 +97,8 @@ def _print_table(held: list[Holding]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for holding in held:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(holding.used))
-        labels = (holding.name, holding.dtype, holding.stored)
+        # Whoever wrote the folder chose these: no markup, no escapes.
+        labels = (Text(text.line(n)) for n in (holding.name, holding.dtype, holding.stored))
         table.add_row(*labels, f"{holding.entries:,}", _bytes(holding.size), used)
     if held:
         table_console().print(table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tape_bench.cli import output
 from tape_bench.cli.options import json_option, option
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def command(
         shown = [dataclasses.asdict(c) | {"in_words": in_words(c)} for c in found.changes]
         click.echo(json.dumps(shown, indent=1))
         for line in found.notes:
-            click.echo(f"note: {line}", err=True)
+            output.note(line)
     else:
         _print(found, (a, b))
 

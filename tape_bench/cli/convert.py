@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tape_bench.cli import output
 from tape_bench.cli.options import option, parse_pairs
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def command(
         )
     opened = open_checkpoint(source, Given(**keywords.read("ProteinLM", of_family, Given)))
     for note in opened.notes:
-        click.echo(f"note: {note}", err=True)
+        output.note(note)
     digest = convert(
         opened,
         destination,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tape_bench import paths, registry
+from tape_bench import paths, registry, text
 from tape_bench.cards import TaskCard
 from tape_bench.cli import completion
 from tape_bench.cli.options import data_option, json_option, option, parse_names
@@ -140,7 +140,7 @@ def _print(found: Sequence[TaskInventory], place: str | Path, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(task) for task in found], indent=1))
     elif not nothing:
-        click.echo(place)
+        click.echo(text.line(str(place)))
         _list(found)
     if nothing:
         raise DataError(
@@ -159,4 +159,4 @@ def _list(found: Sequence[TaskInventory]) -> None:
                 f"  {split.name:26} {records:>6} of {split.declared:<6} {split.digest or ''}"
             )
         for fault in task.faults:
-            click.echo(f"  ! {fault}")
+            click.echo(f"  ! {text.lines(fault)}")

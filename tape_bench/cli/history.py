@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tape_bench.cli import output
 from tape_bench.cli.options import json_option, option
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def command(
         )
     found = collect.collect_records(records or (paths.results(),))
     for warning in collect.warnings(found):
-        click.echo(f"note: {warning}", err=True)
+        output.note(warning)
     chosen = metric or card.primary
     entries = history.history(found.filed, card.name, model, chosen, split or card.headline)
     if not entries:

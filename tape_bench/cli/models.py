@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tape_bench import registry
+from tape_bench import registry, text
 from tape_bench.cli import completion
 from tape_bench.cli.options import json_option, load, model_options
 
@@ -44,7 +44,7 @@ def command(spec: str | None, as_json: bool, **options: Any) -> None:
             click.echo(json.dumps(identity, indent=1))
         else:
             for name, value in identity.items():
-                click.echo(f"{name.replace('_', ' '):16} {_in_words(name, value)}")
+                click.echo(f"{name.replace('_', ' '):16} {text.line(_in_words(name, value))}")
         return
     if as_json:
         click.echo(json.dumps({n: dataclasses.asdict(e) for n, e in families.items()}, indent=1))

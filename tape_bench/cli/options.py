@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tape_bench.cli import completion
+from tape_bench.cli import completion, output
 
 if TYPE_CHECKING:
     from tape_bench.models.embedder import Embedder
@@ -94,7 +94,7 @@ def tell_notes(model: Embedder) -> Embedder:
     from tape_bench.models.embedder import Noted
 
     for note in model.notes if isinstance(model, Noted) else ():
-        click.echo(f"note: {note}", err=True)
+        output.note(note)
     return model
 
 

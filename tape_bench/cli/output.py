@@ -13,6 +13,10 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from tape_bench import text
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -66,7 +70,7 @@ def warn_as_errors_are_told() -> None:
         line: str | None = None,
     ) -> str:
         if filename.startswith(package):
-            return f"warning: {message}\n"
+            return f"warning: {text.lines(str(message))}\n"
         return as_python_does(message, category, filename, lineno, line)
 
     warnings.formatwarning = told
@@ -80,6 +84,11 @@ def table_console() -> Console:
 
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return console() if known else Console(width=PIPE_WIDTH)
+
+
+def note(line: str) -> None:
+    """Tell something on the side, on standard error; what it quotes of files steers nothing."""
+    click.echo(f"note: {text.lines(line)}", err=True)
 
 
 @contextmanager

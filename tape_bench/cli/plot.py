@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tape_bench.cli import output
 from tape_bench.cli.options import option
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def command(
         data = None  # set for the whole environment, perhaps; not asked for here
     found = collect.collect_records(records or (paths.results(),))
     for warning in collect.warnings(found):
-        click.echo(f"note: {warning}", err=True)
+        output.note(warning)
     cards = {name: registry.task(name) for name in registry.task_names()}
     board = build_leaderboard(found.records, registry.baselines(), cards)
     drawn = plots.of_leaderboard(board, kinds)
@@ -115,7 +116,7 @@ def command(
         for path in plots.save(plot, into, formats):
             click.echo(path)
     for line in told:
-        click.echo(f"note: {line}", err=True)
+        output.note(line)
 
 
 def _missing(why: str, filed: list[Filed], kinds: tuple[str, ...]) -> str:

@@ -49,13 +49,15 @@ def _list(cards: list[TaskCard]) -> None:
 def _show(card: TaskCard) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from tape_bench.report.layout import Field, listing
     from tape_bench.report.layout import console as standard_output
     from tape_bench.scoring.metrics import find
 
     console = standard_output()
-    console.print(f"[bold]{card.title}[/] ({card.name}, version {card.version}): {card.summary}\n")
+    about = f" ({card.name}, version {card.version}): {card.summary}\n"
+    console.print(Text.assemble((card.title, "bold"), about))
     splits = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("split", "role", "records in TAPE's file"):
         splits.add_column(title)
@@ -73,13 +75,17 @@ def _show(card: TaskCard) -> None:
     listing(console, [Field("metric id"), Field("label"), Field("", words=True)], rows)
     console.print("[dim]* stands in tables\n")
     source = card.source
-    console.print(f"default head: {card.head}, pooling: {card.pool}")
+    console.print(f"default head: {card.head}, pooling: {card.pool}", markup=False)
     limit = f" beyond {card.length.longest} residues" if card.length.longest else ""
-    console.print(f"proteins too long for the model{limit}: {card.length.policy}")
+    console.print(f"proteins too long for the model{limit}: {card.length.policy}", markup=False)
     if card.cluster:
-        console.print(f"intervals draw proteins of one {card.cluster.field} together")
-    console.print(f"licence: {source.licence}")
-    console.print(f"source: {', '.join(source.urls) or source.homepage}", soft_wrap=True)
+        console.print(f"intervals draw proteins of one {card.cluster.field} together", markup=False)
+    console.print(f"licence: {source.licence}", markup=False)
+    console.print(
+        f"source: {', '.join(source.urls) or source.homepage}", soft_wrap=True, markup=False
+    )
     note = f" ({source.note})" if source.note else ""
-    console.print(f"md5: {source.md5 or 'unknown'}{note}")
-    console.print(f"cite: {', '.join(card.citations)} (keys of {registry.citations().name})")
+    console.print(f"md5: {source.md5 or 'unknown'}{note}", markup=False)
+    console.print(
+        f"cite: {', '.join(card.citations)} (keys of {registry.citations().name})", markup=False
+    )

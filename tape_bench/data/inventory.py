@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tape_bench.data.examples import load_task
 from tape_bench.data.opening import SAMPLE
 from tape_bench.data.status import Status
 from tape_bench.errors import DataError
+from tape_bench.leftovers import private_folder, temporary_folder
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,23 @@ def verify(cards: Iterable[TaskCard], place: str | Path) -> list[TaskInventory]:
         StorageError: no room to work in.
     """
     try:
-        paths.cache().mkdir(parents=True, exist_ok=True)
         # An empty cache: nothing of what was read before is believed.
-        with tempfile.TemporaryDirectory(dir=paths.cache(), prefix="verify-") as empty:
-            return [_take_stock(card, place, Path(empty)) for card in cards]
+        with _empty_folder() as empty:
+            return [_take_stock(card, place, empty) for card in cards]
     except OSError as error:
         raise storage_error(error, paths.cache()) from error
+
+
+@contextmanager
+def _empty_folder() -> Iterator[Path]:
+    """Make a folder in the cache, or with all that is temporary where that cannot be."""
+    with ExitStack() as stack:
+        try:
+            paths.cache().mkdir(parents=True, exist_ok=True)
+            made = stack.enter_context(private_folder(paths.cache(), "verify"))
+        except OSError:
+            made = stack.enter_context(temporary_folder())
+        yield made
 
 
 def _take_stock(card: TaskCard, place: str | Path, cache: Path) -> TaskInventory:

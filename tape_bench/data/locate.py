@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import shutil
+import tempfile
+import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tape_bench import memo
 from tape_bench.cards import TaskCard
-from tape_bench.data.digests import digest_of
+from tape_bench.data.digests import FileDigest, digest_of
 from tape_bench.data.fetch.tarballs import Receipt, read_receipt, unpack
-from tape_bench.errors import DataError
+from tape_bench.errors import DataError, StorageError
+from tape_bench.leftovers import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,34 @@ def locate(card: TaskCard, place: Path, cache: Path) -> Source:
         # In the cache a folder without a whole receipt is as good as not there.
         shutil.rmtree(unpacked, ignore_errors=True)
     if not unpacked.is_dir():
-        unpacked = unpack(found, digest, folder, into, cache)
+        unpacked = _unpack(found, digest, folder, into, cache)
     return Source(found.name, unpacked, read_receipt(unpacked))
+
+
+def _unpack(tarball: Path, digest: FileDigest, folder: str, into: Path, cache: Path) -> Path:
+    """Unpack into the cache; for this process alone where it cannot be written."""
+    try:
+        return unpack(tarball, digest, folder, into, cache)
+    except StorageError as error:
+        if _may_write(cache):
+            raise
+        warnings.warn(
+            f"{error.what}: {tarball.name} is unpacked for this command alone\n"
+            f"  where: {cache}\n  to do: choose another TAPE_BENCH_CACHE",
+            stacklevel=3,
+        )
+    kept = ExitStack()
+    atexit.register(kept.close)
+    return unpack(tarball, digest, folder, kept.enter_context(temporary_folder()), cache)
+
+
+def _may_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def without_data(cards: Sequence[TaskCard], place: Path) -> dict[str, DataError]:

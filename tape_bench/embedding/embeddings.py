@@ -7,7 +7,6 @@ disk: each task computes them anew, and holds them only as long as it lasts.
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,10 @@ from tape_bench.embedding.executors.session import Session
 from tape_bench.embedding.fill import Missing
 from tape_bench.embedding.forward import Entry, Forward, check_lengths, entries_of
 from tape_bench.embedding.in_memory import Representations, represent
+from tape_bench.errors import StorageError
+from tape_bench.leftovers import temporary_folder
 from tape_bench.models.embedder import Described, Embedder, Pool, Representation
+from tape_bench.models.evidence import Evidence
 from tape_bench.progress import Advance
 
 
@@ -246,15 +248,29 @@ def open_embeddings(
     model = session.model
     kept = kept_on_disk(model.identity)
     rests_on = session.identity.rests_on if kept else None
+    cache = None
     if kept and (rests_on is None or rests_on.can_be_told_again):
-        cache = Cache.of(model, stored, paths.cache(), rests_on)
+        cache = _open_cache(model, stored, rests_on)
+    if cache is not None:
         if anew:
             # Of several processes one clears up, before the others have written much.
             cache.forget(remove=session.executor.leads)
         yield Embeddings(session, cache, tokens_per_batch, limit)
     elif isinstance(session.executor, LocalProcesses):
-        with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
-            cache = Cache.of(model, stored, Path(root))
-            yield Embeddings(session, cache, tokens_per_batch, limit)
+        with temporary_folder() as root:
+            yield Embeddings(session, Cache.of(model, stored, root), tokens_per_batch, limit)
     else:
         yield Embeddings(session, None, tokens_per_batch, limit)
+
+
+def _open_cache(model: Embedder, stored: Stored, rests_on: Evidence | None) -> Cache | None:
+    """Open the cache of a model, or warn and do without where it cannot be written."""
+    try:
+        return Cache.of(model, stored, paths.cache(), rests_on)
+    except StorageError as error:
+        warnings.warn(
+            f"{error.what}: representations are not kept, and are computed for each task\n"
+            f"  where: {error.where}\n  to do: choose another TAPE_BENCH_CACHE",
+            stacklevel=4,
+        )
+        return None

@@ -14,18 +14,20 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tape_bench import memo
-from tape_bench.atomic import replace
+from tape_bench.atomic import replace, storage_error
 from tape_bench.data.formats.fasta import AS_IT_IS, Cleaning, readable_again
 from tape_bench.embedding.in_memory import Representations, represent
 from tape_bench.errors import DataError, UsageError
 from tape_bench.export.formats import Vectors, format_of
 from tape_bench.export.survey import Proteins, survey
+from tape_bench.leftovers import claimed
 from tape_bench.models.embedder import Embedder, Identity, Pool
 from tape_bench.models.evidence import Evidence, agree, with_evidence
 from tape_bench.progress import Advance
@@ -64,14 +66,25 @@ def write_vectors(
         StorageError: no room, or no permission.
     """
     format_of(out)
+    _refuse_existing(out)
+    identity = with_evidence(model)
+    work = out.with_name(out.name + ".work")
+    with readable_again(fasta) as file:
+        proteins = survey(file, identity, clean)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(claimed(work, out))
+            except OSError as error:
+                raise storage_error(error, out) from error
+            _refuse_existing(out)
+            return _write(model, identity, proteins, out, work, pool, progress)
+
+
+def _refuse_existing(out: Path) -> None:
     if out.exists():
         raise UsageError(
             "the output exists already", where=str(out), fix="remove it, or choose another name"
         )
-    identity = with_evidence(model)
-    with readable_again(fasta) as file:
-        proteins = survey(file, identity, clean)
-        return _write(model, identity, proteins, out, pool, progress)
 
 
 def _write(
@@ -79,11 +92,11 @@ def _write(
     identity: Identity,
     proteins: Proteins,
     out: Path,
+    work: Path,
     pool: Pool,
     progress: Advance | None,
 ) -> Proteins:
     about = _plan(identity, proteins, pool)
-    work = out.with_name(out.name + ".work")
     _claim(work, about, identity.rests_on)
     parts = [(chunk, work / f"{number:06}.f32") for number, chunk in enumerate(_chunks(proteins))]
     try:
@@ -91,7 +104,8 @@ def _write(
     except BaseException:
         if not _vectors_in(work):
             # Nothing to go on from: the next run, of whatever model, finds no trace of this one.
-            shutil.rmtree(work, ignore_errors=True)
+            with suppress(OSError):
+                _empty(work)
         raise
     vectors = Vectors(
         ids=proteins.ids,
@@ -128,10 +142,10 @@ def _claim(work: Path, plan: dict[str, Any], rests_on: Evidence | None) -> None:
     # As it will be read back: tuples become lists on the way.
     plan = json.loads(json.dumps(plan))
     answers = list(rests_on.probes) if rests_on else None
-    if work.exists() and _is_ours(work) and (memo.read(file) is None or not _vectors_in(work)):
+    if _is_ours(work) and (memo.read(file) is None or not _vectors_in(work)):
         # Damaged, or of a run that was killed before it had any vectors.
-        shutil.rmtree(work)
-    if not work.exists():
+        _empty(work)
+    if not any(work.iterdir()):
         memo.write(file, {**plan, "answers": answers})
         return
     left = memo.read(file)
@@ -153,15 +167,19 @@ def _claim(work: Path, plan: dict[str, Any], rests_on: Evidence | None) -> None:
 
 
 def _vectors_in(work: Path) -> bool:
-    return any(work.glob("*.f32"))
+    return work.is_dir() and any(work.glob("*.f32"))
 
 
 def _is_ours(work: Path) -> bool:
-    """Tell whether a folder holds nothing but what we put into one, and a plan among it."""
-    ours = re.compile(r"\.?(plan\.json|\d{6}\.(f32|json))(\.\w+)?")
-    return (work / "plan.json").is_file() and all(
-        ours.fullmatch(path.name) for path in work.iterdir()
-    )
+    """Tell whether a folder holds nothing but what we put into one."""
+    ours = re.compile(r"\.?(plan\.json|\d{6,}\.(f32|json))(\.\w+)?")
+    return all(ours.fullmatch(path.name) and path.is_file() for path in work.iterdir())
+
+
+def _empty(work: Path) -> None:
+    """Remove what is in the folder; the folder itself is what this process has claimed."""
+    for path in work.iterdir():
+        path.unlink(missing_ok=True)
 
 
 def _chunks(proteins: Proteins) -> list[slice]:

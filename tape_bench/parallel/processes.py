@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
@@ -21,8 +21,6 @@ from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
-
-Anything = TypeVar("Anything")
 
 PATIENCE = timedelta(hours=24)
 """How long a process waits for others that are there: they may have more to compute."""
@@ -142,14 +140,19 @@ class World:
         ]
         self.group = groups[self.data_rank]
 
-    def agree(self, what: Anything) -> Anything:
+    def agree(self, what: str) -> str:
         """Return what the first process of the group says."""
         if self.group is None:
             return what
-        said = [what]
         first = self.rank - self.rank % self.tensor
-        distributed.broadcast_object_list(said, first, self.group, torch.device("cpu"))
-        return said[0]
+        # As numbers: torch would pickle anything else, and whoever reads it would run it.
+        said = torch.frombuffer(bytearray(what.encode() or b" "), dtype=torch.uint8)
+        size = torch.tensor([len(said)])
+        distributed.broadcast(size, first, self.group)
+        if self.rank != first:
+            said = torch.empty(int(size), dtype=torch.uint8)
+        distributed.broadcast(said, first, self.group)
+        return said.numpy().tobytes().decode()
 
     def collect(self, what: str) -> list[str] | None:
         """Wait until all processes have come so far; tell the first what each brings, `[size]`.

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench.atomic import replace
 from tape_bench.cards import Kind
 from tape_bench.errors import RecordError
 from tape_bench.results.npz import read_npz
+from tape_bench.results.store import file_digest
 from tape_bench.scoring.predictions import Predictions
 
 BySplit = Mapping[tuple[str, str], Mapping[int, Predictions]]
@@ -36,6 +38,23 @@ def write_predictions(path: Path, kept: BySplit) -> None:
             arrays[f"{place}/seed{seed}"] = predictions.values
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def keep_predictions(path: Path, kept: BySplit) -> str:
+    """Write predictions whole or not at all, and return the SHA-256 of the file.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    digests: list[str] = []
+
+    def fill(temporary: Path) -> None:
+        write_predictions(temporary, kept)
+        # Of what was written here: another process may put its own in the place.
+        digests.append(file_digest(temporary))
+
+    replace(path, fill)
+    return digests[-1]
 
 
 def read_predictions(path: Path, kind: Kind) -> dict[tuple[str, str], dict[int, Predictions]]:

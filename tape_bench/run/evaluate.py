@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tape_bench import memo, paths, protocols
-from tape_bench.atomic import replace
+from tape_bench.atomic import storage_error
 from tape_bench.cache.precision import stored_as
 from tape_bench.cards import TaskCard
 from tape_bench.data import locate
@@ -29,6 +29,7 @@ from tape_bench.errors import (
     TapeBenchError,
     TasksFailedError,
 )
+from tape_bench.leftovers import claimed
 from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import agree
 from tape_bench.progress import Progress
@@ -211,9 +212,24 @@ def _represent_all(waiting: Sequence[RunPlan], embeddings: Embeddings, progress:
 def _run(planned: RunPlan, embeddings: Embeddings, rerun: bool, progress: Progress) -> Outcome:
     """Run one task and write its record, whole or failed."""
     path, name = planned.path, planned.card.name
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(claimed(store.work_path(path), path))
+        except OSError as error:
+            return Outcome(name, error=storage_error(error, path))
+        except StorageError as error:
+            return Outcome(name, error=error)  # another process is at it
+        return _run_alone(planned, embeddings, rerun, progress)
+
+
+def _run_alone(
+    planned: RunPlan, embeddings: Embeddings, rerun: bool, progress: Progress
+) -> Outcome:
+    path, name = planned.path, planned.card.name
     try:
         if rerun:
-            shutil.rmtree(store.work_path(path), ignore_errors=True)
+            for left in store.work_path(path).iterdir():
+                left.unlink(missing_ok=True)
         store.write(path, planned.record())
         return Outcome(name, store.write(path, run(planned, embeddings, progress)), path)
     except TapeBenchError as error:
@@ -258,7 +274,7 @@ def run(planned: RunPlan, embeddings: Embeddings, progress: Progress) -> RunReco
     """Do what the plan says: examples, then the protocol, then scores."""
     # These bring torch; a run that is complete already starts without it.
     from tape_bench.data.leakage import overlap
-    from tape_bench.results.predictions import write_predictions
+    from tape_bench.results.predictions import keep_predictions
     from tape_bench.run.scores import metric_records
 
     account = provenance.collect([provenance.processor()])
@@ -274,7 +290,7 @@ def run(planned: RunPlan, embeddings: Embeddings, progress: Progress) -> RunReco
     metrics = metric_records(planned, found.predictions, found.absent, progress)
     path = planned.path
     kept = store.predictions_path(path)
-    replace(kept, lambda temporary: write_predictions(temporary, found.predictions))
+    digest = keep_predictions(kept, found.predictions)
     seconds = {
         "read": read - begun,
         **found.seconds,
@@ -295,7 +311,7 @@ def run(planned: RunPlan, embeddings: Embeddings, progress: Progress) -> RunReco
             peak_memory_bytes=provenance.peak_memory(),
         ),
         provenance=account.model_copy(update={"finished": provenance.now()}),
-        predictions=PredictionsRecord(file=kept.name, digest=store.file_digest(kept)),
+        predictions=PredictionsRecord(file=kept.name, digest=digest),
     )
     shutil.rmtree(store.work_path(path), ignore_errors=True)
     return record

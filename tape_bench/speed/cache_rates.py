@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from tape_bench.atomic import storage_error
 from tape_bench.cache.precision import Stored, width_of
 from tape_bench.cache.vectors import Cache
+from tape_bench.leftovers import private_folder
 from tape_bench.speed.machine import COPY_BYTES, fastest
 
 _ROWS_PER_WRITE = 2048
@@ -45,14 +46,14 @@ def cache_rates(root: Path, hidden: int, stored: Stored, lengths: Sequence[int])
     counts = [min(length, most) for length in lengths]
     counts *= max(1, most // sum(counts))
     keys = [number.to_bytes(16, "big") for number in range(len(counts))]
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="bench-", dir=root)
-    except OSError as error:
-        raise storage_error(error, root) from error
-    with folder as name:
-        write = _write(Cache(Path(name), hidden, stored), keys, counts)
-        read = _read(Cache(Path(name), hidden, stored), keys, counts)
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(private_folder(root, "bench"))
+        except OSError as error:
+            raise storage_error(error, root) from error
+        write = _write(Cache(folder, hidden, stored), keys, counts)
+        read = _read(Cache(folder, hidden, stored), keys, counts)
     size = sum(counts) * hidden * width_of(stored)
     return CacheRates(size / write, size / read)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tape_bench.cache.vectors import Cache
 from tape_bench.embedding.embeddings import Embeddings, Request
 from tape_bench.embedding.executors.session import Session
+from tape_bench.leftovers import temporary_folder
 from tape_bench.progress import Advance
 from tape_bench.speed.measure import Draw
 
@@ -54,8 +53,8 @@ def measure_together(
 
 def _embed(session: Session, proteins: Sequence[str], progress: Advance | None) -> float:
     # Nothing is to be found in the cache, and nothing is to stay there.
-    with tempfile.TemporaryDirectory(prefix="tape-bench-") as root:
-        embeddings = Embeddings(session, Cache.of(session.model, "float32", Path(root)))
+    with temporary_folder() as root:
+        embeddings = Embeddings(session, Cache.of(session.model, "float32", root))
         started = time.perf_counter()
         embeddings.fill([Request(tuple(proteins), "mean")], progress)
         return time.perf_counter() - started

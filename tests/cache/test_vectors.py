@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from tape_bench.cache import eviction
 from tape_bench.cache.eviction import clear, holdings, make_room, verify
-from tape_bench.cache.segments import Segment
+from tape_bench.cache.segments import INDEX, Segment, _seals
 from tape_bench.cache.vectors import Cache, about, entry_key, folder_of
 from tape_bench.errors import StorageError
 from tape_bench.models.evidence import Evidence
@@ -323,3 +324,57 @@ def test_other_answers_have_a_folder_of_their_own(tmp_path: Path, letters):
     # A folder that does not say whose vectors it holds is nobody's.
     (first.folder / "model.json").write_text("{")
     assert Cache.of(letters, "float32", tmp_path, near).folder not in (first.folder, second.folder)
+
+
+def test_clearing_verifying_and_writing_at_once_end_in_no_fault(tmp_path: Path, letters):
+    ended, faults = threading.Event(), []
+
+    def again_and_again(do) -> None:
+        while not ended.is_set():
+            try:
+                do()
+            except Exception as fault:  # whatever it is, it is one too many
+                faults.append(fault)
+                return
+
+    def write() -> None:
+        cache = Cache.of(letters, "float32", tmp_path)
+        kept = fill(cache, int(RNG.integers(1000)), 3)
+        cache.refresh()
+        cache.check(kept)
+        make_room(tmp_path, 10**6, 1000, set())
+
+    jobs = [
+        write,
+        write,
+        lambda: (clear(tmp_path), time.sleep(0.005)),
+        lambda: holdings(tmp_path),
+        lambda: verify(tmp_path),
+    ]
+    threads = [threading.Thread(target=again_and_again, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    ended.wait(2)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_a_cache_that_cannot_be_written_says_so_at_once(tmp_path: Path, letters):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write here"):
+        Cache.of(letters, "float32", tmp_path / "file" / "cache")
+
+
+def test_a_place_beyond_what_can_be_counted_is_no_place(tmp_path: Path, letters):
+    cache = Cache.of(letters, "float32", tmp_path)
+    fill(cache, 0, 3)
+    (index,) = cache.folder.glob("*.index")
+    records = np.frombuffer(bytearray(index.read_bytes()), INDEX)
+    records["offset"] = 2**64 - 4
+    records["seal"] = _seals(records)
+    index.write_bytes(records.tobytes())
+    again = Cache.of(letters, "float32", tmp_path)
+    assert len(Segment(index, 3).records) == 0
+    assert again.get((0).to_bytes(16, "big")) is None

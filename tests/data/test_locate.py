@@ -13,6 +13,7 @@ from tape_bench.data.digests import read_digest
 from tape_bench.data.examples import load_task
 from tape_bench.data.fetch.tarballs import RECEIPT
 from tape_bench.data.inventory import status, verify
+from tape_bench.data.locate import locate
 from tape_bench.data.status import Found, judge
 from tape_bench.errors import DataError
 
@@ -197,3 +198,14 @@ def test_verify_names_files_that_are_not_what_was_unpacked(
     shutil.copy(root / "toy" / "toy_train.lmdb" / "data.mdb", fetched / "toy" / "toy_extra.lmdb")
     (changed,) = verify([make_card(KIND)], fetched)
     assert changed.faults == ("toy_extra.lmdb/data.mdb is not what was unpacked",)
+
+
+def test_a_tarball_is_read_where_nothing_can_be_kept(tmp_path: Path, make_card: Maker) -> None:
+    (tmp_path / "places").mkdir()
+    (tmp_path / "file").touch()
+    with tarfile.open(tmp_path / "places" / "toy.tar.gz", "w:gz") as tar:
+        info = tarfile.TarInfo("toy/toy_train.json")
+        tar.addfile(info)
+    with pytest.warns(UserWarning, match="for this command alone"):
+        source = locate(make_card("sequence_value"), tmp_path / "places", tmp_path / "file" / "c")
+    assert (source.folder / "toy_train.json").is_file()

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from tape_bench.errors import DataError, ModelError, StorageError, UsageError
 from tape_bench.export import write as vectors
 from tape_bench.export.write import write_vectors
+from tape_bench.leftovers import claimed
 from tape_bench.models.embedder import Identity
 
 HIDDEN = 3
@@ -248,7 +249,7 @@ class TestResuming:
         self.interrupt(fasta, out, after=0)
         assert not (tmp_path / "out.npz.work").exists()
         # Killed, it cannot even tidy up.
-        monkeypatch.setattr(vectors.shutil, "rmtree", lambda *_, **__: None)
+        monkeypatch.setattr(vectors, "_empty", lambda work: None)
         self.interrupt(fasta, out, after=0)
         assert (tmp_path / "out.npz.work" / "plan.json").exists()
         monkeypatch.undo()
@@ -312,3 +313,22 @@ class TestRefusals:
         with pytest.raises(DataError, match="changed while it was read"):
             write_vectors(Meddling(), fasta, tmp_path / "out.npz", "mean")
         assert not (tmp_path / "out.npz").exists()
+
+
+def test_two_who_write_one_file_are_told_of_each_other(tmp_path, fasta):
+    out = tmp_path / "out.npz"
+    with claimed(tmp_path / "out.npz.work", out), pytest.raises(StorageError) as caught:
+        write_vectors(Counting(), fasta, out, "mean")
+    assert "another process" in caught.value.what
+    assert caught.value.where == str(out)
+    write_vectors(Counting(), fasta, out, "mean")
+    assert not (tmp_path / "out.npz.work").exists()
+
+
+def test_one_long_id_takes_its_room_once(tmp_path):
+    path, out = tmp_path / "p.fa", tmp_path / "out.npz"
+    ids = ["M" * 40_000, *(f"p{number}" for number in range(300)), "蛋"]
+    path.write_text("".join(f">{id}\nMKV\n" for id in ids), "utf-8")
+    write_vectors(Counting(), path, out, "mean")
+    assert out.stat().st_size < 200_000
+    assert np.load(out)["ids"].tolist() == ids

@@ -16,6 +16,7 @@ import pytest
 from tape_bench import evaluate, load_model, registry
 from tape_bench.embedding.executors.session import Session
 from tape_bench.errors import ModelError, TasksFailedError, UsageError
+from tape_bench.leftovers import claimed
 from tape_bench.models.controls.onehot import one_hot
 from tape_bench.models.embedder import Identity
 from tape_bench.models.evidence import PROBES
@@ -444,3 +445,47 @@ def test_what_an_interrupted_run_left_is_believed_only_if_it_is_whole(
     # Not a byte tells which heads were taken over.
     mine, theirs = (path_of(of, r) for of, r in ((settings, resumed), (calm, undisturbed)))
     assert store.predictions_path(mine).read_bytes() == store.predictions_path(theirs).read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = run_one(settings)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TAPE_BENCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="cannot write here"):
+        record = run_one({**settings, "out": tmp_path / "other"})
+    assert record.metrics == expected.metrics
+
+
+def test_a_run_that_another_process_is_at_says_so_and_touches_nothing(settings: dict[str, Any]):
+    record = run_one(settings)
+    path = path_of(settings, record)
+    before = path.read_bytes()
+    with claimed(store.work_path(path), path), pytest.raises(TasksFailedError) as caught:
+        run_one(settings, rerun=True)
+    assert "another process is writing this just now" in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    assert run_one(settings, rerun=True).metrics == record.metrics
+
+
+def test_a_resumed_run_keeps_the_same_predictions(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    whole = run_one(settings, seeds=(0, 1, 2), head="tape")
+    resumed = {**settings, "out": settings["out"].with_name("resumed")}
+    train, times = fitting.train, []
+
+    def stopped(*given: Any, **more: Any) -> Any:
+        times.append(1)
+        if len(times) == 2:
+            raise KeyboardInterrupt
+        return train(*given, **more)
+
+    monkeypatch.setattr(fitting, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(resumed, seeds=(0, 1, 2), head="tape")
+    record = run_one(resumed, seeds=(0, 1, 2), head="tape")
+    assert record.predictions == whole.predictions
+    assert not list(resumed["out"].rglob("*.work"))

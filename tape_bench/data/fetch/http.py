@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -127,6 +128,7 @@ def _receive(
             block = b""
         if not block:
             file.flush()
+            os.fsync(file.fileno())
             return done
         file.write(block)
         done += len(block)

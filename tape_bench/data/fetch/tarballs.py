@@ -12,7 +12,6 @@ import gzip
 import json
 import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from tape_bench.atomic import storage_error
 from tape_bench.bounded import parse_json, read_text
 from tape_bench.data.digests import BLOCK, FileDigest, digest_of
 from tape_bench.errors import DataError
+from tape_bench.leftovers import private_folder, to_disk
 
 RECEIPT = "tape-bench-receipt.json"
 
@@ -98,6 +98,8 @@ def read_receipt(folder: Path) -> Receipt | None:
 def unpack(tarball: Path, digest: FileDigest, folder: str, into: Path, cache: Path) -> Path:
     """Unpack a tarball's one folder into `into`: the whole of it, or nothing.
 
+    What a killed process has left there of the same folder goes.
+
     Args:
         tarball: a gzipped tar.
         digest: its digests, for the receipt.
@@ -116,10 +118,13 @@ def unpack(tarball: Path, digest: FileDigest, folder: str, into: Path, cache: Pa
     try:
         into.mkdir(parents=True, exist_ok=True)
         # Beside its final place, so that moving it there is one step.
-        with tempfile.TemporaryDirectory(dir=into, prefix=f".{folder}.") as work:
-            _extract(tarball, Path(work), folder)
-            _write_receipt(Path(work) / folder, tarball, digest, cache)
-            _move(Path(work) / folder, target)
+        with private_folder(into, folder) as work:
+            _extract(tarball, work, folder)
+            _write_receipt(work / folder, tarball, digest, cache)
+            for path in (*(work / folder).rglob("*"), work / folder):
+                to_disk(path)
+            _move(work / folder, target)
+            to_disk(into)
     except OSError as error:
         raise storage_error(error, into) from error
     return target

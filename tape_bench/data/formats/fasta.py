@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TextIO
 from tape_bench import text
 from tape_bench.data.vocabulary import LETTERS, TAPE_IUPAC
 from tape_bench.errors import DataError, TapeBenchError
+from tape_bench.leftovers import temporary_folder
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_LINE = 1 << 24
@@ -53,8 +53,8 @@ def readable_again(path: Path) -> Iterator[Path]:
     if path.is_file() or path.is_dir() or not path.exists():
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="tape-bench-") as folder:
-        copy = Path(folder) / "fasta"
+    with temporary_folder() as folder:
+        copy = folder / "fasta"
         try:
             with path.open("rb") as pipe, copy.open("wb") as kept:
                 shutil.copyfileobj(pipe, kept)

@@ -14,9 +14,9 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tape_bench.atomic import replace
 from tape_bench.embedding.executors.executor import NOTHING, Computed, Executor, Job
 from tape_bench.errors import PeerLostError, TapeBenchError
+from tape_bench.leftovers import temporary_folder
 from tape_bench.results.provenance import usable_cores
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ class _Supervised:
         self._heard: set[int] = set()
         self._messages: queue.Queue[tuple[int, Told]] = queue.Queue()
         # Private: what is in it is unpickled, and where ranks find each other.
-        self._folder = tempfile.TemporaryDirectory(prefix="tape-bench-", ignore_cleanup_errors=True)
-        folder = Path(self._folder.name)
+        self._folder = ExitStack()
+        folder = self._folder.enter_context(temporary_folder())
         written = pickle.dumps(assignment)
         replace(folder / ASSIGNMENT, lambda path: path.write_bytes(written))
         self._ranks = [_start(folder, rank) for rank in range(size)]
@@ -141,7 +142,7 @@ class _Supervised:
             process.kill()
         for process in self._ranks:
             process.wait()
-        self._folder.cleanup()
+        self._folder.close()
 
     def progress(self) -> Iterator[int]:
         """Yield the residues done by all, until every rank has ended.

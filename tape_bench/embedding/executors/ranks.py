@@ -7,7 +7,8 @@ from dataclasses import asdict
 from functools import reduce
 
 from tape_bench.embedding.executors.executor import Computed, Executor, Job, Serial
-from tape_bench.embedding.fill import compute
+from tape_bench.embedding.fill import Missing, compute
+from tape_bench.embedding.forward import Entry
 from tape_bench.models.embedder import Embedder
 from tape_bench.parallel.processes import World
 from tape_bench.progress import Advance
@@ -26,7 +27,7 @@ class Ranks:
     def run(self, job: Job, progress: Advance | None = None) -> Computed:
         """Compute this process's share, and nothing of the others'."""
         # What the cache lacks may look different to two processes; partners must do the same.
-        mine = self._world.agree(job.shares[self._world.data_rank])
+        mine = _from_text(self._world.agree(_to_text(job.shares[self._world.data_rank])))
         return compute(
             self._model,
             mine,
@@ -44,3 +45,14 @@ class Ranks:
         # The processes of a group do the same sequences.
         parts = [Computed(**json.loads(part)) for part in told[:: self._world.tensor]]
         return Serial(self._model), reduce(Computed.beside, parts)
+
+
+def _to_text(missing: Missing) -> str:
+    """Write what is to be computed as JSON: what comes from another process is not unpickled."""
+    return json.dumps([[*entry, sorted(pools)] for entry, pools in missing.items()])
+
+
+def _from_text(told: str) -> Missing:
+    return {
+        Entry(sequence, window): frozenset(pools) for sequence, window, pools in json.loads(told)
+    }

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from tape_bench import memo
 from tape_bench.errors import CheckpointError, StorageError, UsageError
+from tape_bench.leftovers import claimed, to_disk
 from tape_bench.models.proteinlm.checkpoint import digest, open_checkpoint
 from tape_bench.models.proteinlm.folder import (
     CONFIG,
@@ -71,12 +72,7 @@ def convert(
         CheckpointError: what was written is not what was read.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    if destination.exists():
-        raise UsageError(
-            "the destination exists already",
-            where=str(destination),
-            fix="choose another name, or remove it",
-        )
+    _refuse_existing(destination)
     sharding = sharding or Sharding()
     sharding.check(source.config)
     source.check_bytes()
@@ -88,18 +84,22 @@ def convert(
     job = {"weights": expected, "to": to, "sharding": asdict(sharding), "files": len(files)}
     try:
         _check_space(source, destination.absolute().parent, dtype)
-        unfinished = _start_or_resume(destination, job)
-        _write_missing(files, unfinished)
-        found = digest(open_checkpoint(unfinished))
-        if found != expected:
-            shutil.rmtree(unfinished)
-            raise CheckpointError(
-                "the weights read back are not the weights written",
-                where=str(destination),
-                fix="check the disk, and convert again",
-            )
-        (unfinished / _JOB).unlink()
-        unfinished.replace(destination)
+        unfinished = destination.with_name(f".{destination.name}.unfinished")
+        with claimed(unfinished, destination):
+            _refuse_existing(destination)
+            _start_or_resume(unfinished, job)
+            _write_missing(files, unfinished)
+            found = digest(open_checkpoint(unfinished))
+            if found != expected:
+                shutil.rmtree(unfinished)
+                raise CheckpointError(
+                    "the weights read back are not the weights written",
+                    where=str(destination),
+                    fix="check the disk, and convert again",
+                )
+            _keep_only(files, unfinished)
+            unfinished.replace(destination)
+            to_disk(destination.absolute().parent)
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"cannot write: {getattr(error, 'strerror', None) or error}",
@@ -109,13 +109,41 @@ def convert(
     return expected
 
 
-def _start_or_resume(destination: Path, job: Mapping[str, Any]) -> Path:
-    """Return the folder to work in, emptied unless the same conversion was begun there."""
-    unfinished = destination.with_name(f".{destination.name}.unfinished")
-    if memo.read(unfinished / _JOB) != job:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        memo.write(unfinished / _JOB, job)
-    return unfinished
+def _refuse_existing(destination: Path) -> None:
+    if destination.exists():
+        raise UsageError(
+            "the destination exists already",
+            where=str(destination),
+            fix="choose another name, or remove it",
+        )
+
+
+def _start_or_resume(unfinished: Path, job: Mapping[str, Any]) -> None:
+    """Empty the folder to work in, unless the same conversion was begun there."""
+    if memo.read(unfinished / _JOB) == job:
+        return
+    found = [path.name for path in unfinished.iterdir()]
+    if _JOB not in found and not all(name.startswith(f".{_JOB}.") for name in found):
+        raise UsageError(
+            "in the way: not a folder that an interrupted conversion has left",
+            where=str(unfinished),
+            fix="move it, or choose another destination",
+        )
+    for path in unfinished.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    memo.write(unfinished / _JOB, job)
+
+
+def _keep_only(files: _Files, folder: Path) -> None:
+    """Remove all that is no part of the result: the note of the job, what a killed run has left."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if not path.is_dir() and path.relative_to(folder) not in files:
+            path.unlink()
+    for path in (*folder.rglob("*"), folder):
+        to_disk(path)
 
 
 def _write_missing(files: _Files, folder: Path) -> None:
@@ -125,6 +153,9 @@ def _write_missing(files: _Files, folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             begun = path.with_name(f"{path.name}.begun")
             write(begun)
+            # safetensors makes files for their owner alone.
+            begun.chmod(0o644)
+            to_disk(begun)
             begun.replace(path)
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from tape_bench import memo
-from tape_bench.atomic import replace
 from tape_bench.cards import Target
 from tape_bench.embedding.embeddings import Embeddings
 from tape_bench.models.embedder import Representation
@@ -22,7 +21,7 @@ from tape_bench.protocols.interface import Assignment, Predicted
 from tape_bench.protocols.probe.plan import ProbePlan
 from tape_bench.protocols.probe.train import train
 from tape_bench.results import store
-from tape_bench.results.predictions import read_predictions, write_predictions
+from tape_bench.results.predictions import keep_predictions, read_predictions
 
 
 def fit(plan: ProbePlan, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
@@ -97,13 +96,13 @@ def _train(
     found.selected[f"{target.name}/{seed}"] = trained.selected
     kept = {(target.name, name): {seed: p} for name, p in trained.predictions.items()}
     predictions_file, account = _kept_at(task.work, target.name, seed)
-    replace(predictions_file, lambda temporary: write_predictions(temporary, kept))
+    digest = keep_predictions(predictions_file, kept)
     # The account comes last: a head counts as kept only once both files are whole.
     memo.write(
         account,
         {
             "head": [task.run_key, target.name, seed],
-            "predictions": store.file_digest(predictions_file),
+            "predictions": digest,
             "selected": trained.selected,
         },
     )

@@ -224,3 +224,11 @@ def test_a_member_that_cannot_be_made_is_the_tarballs_fault(
     first = ("toy/a", b"a") if name != "toy/a" else folder
     with pytest.raises(DataError, match="cannot be made"):
         unpacked(tarball(first, (name, b"b")), tmp_path / "root")
+
+
+def test_what_a_killed_unpacking_has_left_goes(tarball: TarballMaker, tmp_path: Path) -> None:
+    left = tmp_path / "root" / ".toy.abcdefgh" / "toy"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    unpacked(tarball(("toy/a", b"a")), tmp_path / "root")
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["toy"]

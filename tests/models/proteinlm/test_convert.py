@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tape_bench.errors import CheckpointError, StorageError, UsageError
+from tape_bench.leftovers import claimed
 from tape_bench.models.controls.untrained import RandomWeights
 from tape_bench.models.proteinlm import convert as module
 from tape_bench.models.proteinlm import open_checkpoint
@@ -199,3 +200,36 @@ def test_impossible_shardings_are_refused(
     with pytest.raises(UsageError, match=message):
         convert(source, tmp_path / "out", to="megatron", sharding=sharding)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_conversion_has_left_is_no_part_of_the_next(
+    source: RandomWeights, tmp_path: Path
+) -> None:
+    unfinished = tmp_path / ".made.unfinished"
+    unfinished.mkdir()
+    (unfinished / "conversion.json").touch()
+    (unfinished / ".tmpAbCdEf").write_bytes(b"half")
+    (unfinished / "model.safetensors.begun").write_bytes(b"half")
+    convert(source, tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    names = sorted(path.name for path in (tmp_path / "made").iterdir())
+    assert names == ["config.json", "model.safetensors"]
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "made").iterdir()}
+    assert modes == {0o644}
+
+
+def test_two_who_make_one_folder_are_told_of_each_other(
+    source: RandomWeights, tmp_path: Path
+) -> None:
+    with claimed(tmp_path / ".made.unfinished", tmp_path), pytest.raises(StorageError) as caught:
+        convert(source, tmp_path / "made")
+    assert "another process" in caught.value.what
+    assert caught.value.where == str(tmp_path / "made")
+
+
+def test_somebodys_own_folder_is_not_emptied(source: RandomWeights, tmp_path: Path) -> None:
+    (tmp_path / ".made.unfinished").mkdir()
+    (tmp_path / ".made.unfinished" / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="in the way"):
+        convert(source, tmp_path / "made")
+    assert (tmp_path / ".made.unfinished" / "thesis.tex").exists()
