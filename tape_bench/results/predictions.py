@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tape_bench.atomic import replace
 from tape_bench.cards import Kind
+from tape_bench.data.formats.npz import read_npz
 from tape_bench.errors import RecordError
-from tape_bench.results.npz import read_npz
 from tape_bench.results.store import file_digest
 from tape_bench.scoring.predictions import Predictions
 

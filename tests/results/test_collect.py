@@ -142,5 +142,5 @@ def test_an_archive_of_zeros_without_end(tmp_path):
     ):
         for _ in range(256):
             member.write(bytes(1 << 20))
-    with pytest.raises(RecordError, match="far more than predictions"):
+    with pytest.raises(RecordError, match="far more than its size"):
         read_predictions(path, "sequence_value")

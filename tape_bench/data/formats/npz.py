@@ -34,7 +34,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             members = archive.infolist()
             room = path.stat().st_size * _MOST_EXPANSION + _ALWAYS
             if sum(member.file_size for member in members) > room:
-                raise ValueError("it unpacks to far more than predictions ever do")
+                raise ValueError("it unpacks to far more than its size vouches for")
             return {
                 member.filename.removesuffix(".npy"): _array(_content(archive, member))
                 for member in members
