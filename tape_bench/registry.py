@@ -1,7 +1,9 @@
 """Names to things: tasks, baselines, models and protocols, found without importing them.
 
 Models come from the table below, from installed packages (entry points of the group
-`tape_bench.models`), or from a user's own Python file (`python:FILE.py:CLASS`).
+`tape_bench.models`), or from a user's own Python file (`python:FILE.py:CLASS`). Tasks come from the
+built-in cards, from installed packages (entry points of the group `tape_bench.tasks`, each the path
+of a card), or from a user's own card.
 """
 
 from __future__ import annotations
@@ -94,12 +96,12 @@ PROTOCOLS: dict[str, str] = {
 
 
 def task_names() -> list[str]:
-    """Return the names of the built-in tasks, in the order of tables."""
-    return list(_builtin_tasks())
+    """Return the names of the built-in tasks, in the order of tables, and of installed ones."""
+    return list(_tasks())
 
 
 def task(name: str) -> TaskCard:
-    """Return the card of a built-in task, or of a user's own card file.
+    """Return the card of a built-in or installed task, or of a user's own card file.
 
     Args:
         name: a task name, ours or TAPE's, or the path of a card ending in `.toml`.
@@ -110,7 +112,7 @@ def task(name: str) -> TaskCard:
     """
     if name.endswith(".toml"):
         return read_task(Path(name))
-    cards = _builtin_tasks()
+    cards = _tasks()
     ours = TAPE_NAMES.get(name, name)
     if ours not in cards:
         raise unknown_name("task", name, [*cards, *TAPE_NAMES])
@@ -181,6 +183,13 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 
 @cache
+def _tasks() -> dict[str, Path]:
+    found = _builtin_tasks()
+    for point in entry_points(group="tape_bench.tasks"):
+        found.setdefault(point.name, Path(point.load()))
+    return found
+
+
 def _builtin_tasks() -> dict[str, Path]:
     order = ["secondary_structure", "contact", "remote_homology", "fluorescence", "stability"]
     cards = {path.stem: path for path in sorted(paths.cards("tasks").glob("*.toml"))}

@@ -55,6 +55,15 @@ class Identity:
     rests_on: Evidence | None = None
     """What a user's model was seen to rest on; filled in when it is run, and None for ours."""
 
+    def __post_init__(self) -> None:
+        for name in ("pretraining", "kinds"):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                # Text is a sequence of letters, each of which would be a data set.
+                given = (given,)
+            if given is not None:
+                object.__setattr__(self, name, tuple(given))
+
 
 def check_request(sequences: Sequence[str], pool: str) -> None:
     """Refuse what would be answered with something else than was meant.

@@ -1,4 +1,4 @@
-"""A model of the user's own: any Python class with `identity` and `embed`."""
+"""A model of the user's own: any Python class with `identity` and `embed`, or a function."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from typing import Any
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Embedder
 from tape_bench.models.files_read import files_read, made_from
+from tape_bench.models.function import from_function, takes_sequences
 from tape_bench.models.user_code import check_embedder, users_code
 
 
 def load(argument: str | None, *, dtype: str | None = None, device: str | None = None) -> Embedder:
-    """Import `FILE.py:CLASS` or `package.module:CLASS` and make one.
+    """Import `FILE.py:CLASS` or `package.module:CLASS` and make one, or take `FILE.py:FUNCTION`.
 
+    A function of sequences is a model by itself, see `from_function`; one without arguments makes
+    one.
     The class is called with `device` and `dtype` if they are given and it has parameters of these
     names, otherwise without arguments. This runs the user's code, which is the point.
 
@@ -33,8 +36,8 @@ def load(argument: str | None, *, dtype: str | None = None, device: str | None =
     place, _, name = (argument or "").rpartition(":")
     if not place or not name:
         raise ModelError(
-            f"cannot tell which class 'python:{argument or ''}' means",
-            fix="write python:FILE.py:CLASS or python:package.module:CLASS",
+            f"cannot tell which class or function 'python:{argument or ''}' means",
+            fix="write python:FILE.py:NAME or python:package.module:NAME",
         )
     with files_read() as files:
         model = _made(argument, place, name, device=device, dtype=dtype)
@@ -46,8 +49,12 @@ def _made(argument: str | None, place: str, name: str, **asked: str | None) -> E
     with users_code(f"the model python:{argument}: importing it"):
         module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, name):
-        raise ModelError(f"there is no class {name!r}", where=place)
+        raise ModelError(f"there is no class or function {name!r}", where=place)
     make = getattr(module, name)
+    if takes_sequences(make):
+        _accepted(make, name, place, **asked)
+        model = from_function(make, name, f"python:{argument}")
+        return check_embedder(model, f"{place}:{name}")
     accepted = _accepted(make, name, place, **asked)
     with users_code(f"the model python:{argument}: making one"):
         model = make(**accepted)

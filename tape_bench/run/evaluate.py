@@ -28,10 +28,12 @@ from tape_bench.errors import (
     StorageError,
     TapeBenchError,
     TasksFailedError,
+    UsageError,
 )
 from tape_bench.leftovers import claimed
 from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import agree
+from tape_bench.models.function import Function, from_function, takes_sequences
 from tape_bench.progress import Progress
 from tape_bench.protocols.interface import check_model
 from tape_bench.results import provenance, store
@@ -56,9 +58,10 @@ class Outcome:
 
 
 def evaluate(
-    model: str | Embedder,
+    model: str | Embedder | Function,
     tasks: str | TaskCard | Sequence[str | TaskCard] = (),
     *,
+    name: str | None = None,
     rerun: bool = False,
     progress: Progress | None = None,
     model_options: Mapping[str, Any] | None = None,
@@ -67,8 +70,11 @@ def evaluate(
     """Score a model on tasks and return the run records, one a task.
 
     Args:
-        model: a spec such as `onehot`, or any object with `identity` and `embed`.
+        model: a spec such as `onehot`, any object with `identity` and `embed`, or a function that
+            takes a list of sequences and returns an array for each, `[residues, width]` or
+            `[width]`.
         tasks: names, card files or cards; every task the model can serve if empty.
+        name: what a function is called in tables; its own name if not given.
         rerun: compute again, representations included, even where a complete record exists.
         progress: hears of progress.
         model_options: passed to `load_model`, e.g. `{"dtype": "bfloat16"}`.
@@ -84,7 +90,8 @@ def evaluate(
     """
     asked = Settings.of(settings)
     cards = cards_of(tasks)
-    session = assemble(model, model_options or {}, asked.devices, asked.tensor_parallel)
+    embedder = _embedder(model, name)
+    session = assemble(embedder, model_options or {}, asked.devices, asked.tensor_parallel)
     outcomes = list(run_tasks(session, cards, asked, rerun=rerun, progress=progress))
     if failed := faults(outcomes):
         complete = sum(outcome.error is None for outcome in outcomes)
@@ -93,6 +100,17 @@ def evaluate(
             fix=f"the other tasks ({complete}) are complete and recorded",
         ) from failed[0][1]
     return [outcome.record for outcome in outcomes if outcome.record]
+
+
+def _embedder(model: str | Embedder | Function, name: str | None) -> str | Embedder:
+    if not isinstance(model, str | Embedder) and takes_sequences(model):
+        return from_function(model, name)
+    if name is not None:
+        raise UsageError(
+            "only a function is given a name",
+            fix="a model names itself, in its identity: leave name out",
+        )
+    return model  # type: ignore[return-value]
 
 
 def run_tasks(

@@ -36,7 +36,7 @@ def _as_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_has_the_files_that_are_tested_here():
-    assert sorted(BLOCKS) == ["elsewhere.py", "mine.py", "sequences.py"]
+    assert sorted(BLOCKS) == ["elsewhere.py", "function.py", "mine.py", "sequences.py"]
 
 
 def test_the_smallest_class_runs():
@@ -45,6 +45,13 @@ def test_the_smallest_class_runs():
     assert record.model.hidden_size == 20
     (rows,) = load_model("python:mine.py:Mine").embed(["ACDY"])
     assert rows.argmax(axis=1).tolist() == [0, 1, 2, 19]
+
+
+def test_the_function_runs():
+    names: dict[str, Any] = {}
+    exec(compile(BLOCKS["function.py"], "function.py", "exec"), names)
+    assert names["record"].status == "complete"
+    assert names["record"].model.name == "frequencies"
 
 
 def test_vectors_computed_elsewhere_score_as_where_they_were_computed():

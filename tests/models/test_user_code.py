@@ -93,7 +93,7 @@ def test_a_file_that_is_no_python(tmp_path):
 
 
 def test_a_function_of_a_library_is_no_model():
-    with pytest.raises(ModelError, match=r"python:numpy:array(.|\n)*TypeError"):
+    with pytest.raises(ModelError, match=r"the function raised ValueError"):
         load_model("python:numpy:array")
 
 
