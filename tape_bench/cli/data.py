@@ -126,6 +126,48 @@ def status(tasks: tuple[str, ...], data: str | None, as_json: bool) -> None:
     _print(inventory.status(_cards(tasks), place), place, as_json)
 
 
+@command.command()
+@option(
+    "-t",
+    "--task",
+    "tasks",
+    multiple=True,
+    callback=parse_names,
+    shell_complete=completion.tasks,
+    metavar="TASK[,TASK…]",
+    help="Names of tasks, or paths of cards. Default: all five.",
+)
+@option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FASTA",
+    help="The file to write.",
+)
+@data_option
+def sequences(tasks: tuple[str, ...], out: Path, data: str | None) -> None:
+    """Write each distinct sequence of the tasks once, to be embedded elsewhere.
+
+    Ids follow from the sequences: a file of vectors under these ids is read by `tape-bench run
+    vectors:FILE`, whichever task a sequence is from.
+
+    
+    Examples:
+        tape-bench data sequences -t stability,fluorescence -o all.fasta
+        tape-bench run vectors:vectors.h5 -t stability,fluorescence
+    """  # fmt: skip
+    from tape_bench.data.examples import load_task
+    from tape_bench.data.sequences import write_sequences
+
+    found: set[str] = set()
+    for card in _cards(tasks):
+        for split in load_task(card, data=data).values():
+            found.update(split.sequences)
+    count = write_sequences(found, out)
+    click.echo(f"{count:,} sequences, {sum(map(len, found)):,} residues: {out}")
+
+
 def _cards(tasks: Sequence[str]) -> list[TaskCard]:
     return [registry.task(name) for name in tasks or registry.task_names()]
 

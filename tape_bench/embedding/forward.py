@@ -20,6 +20,7 @@ from tape_bench.models.embedder import (
     Embedder,
     Packed,
     PackedEmbedder,
+    Partial,
     Pool,
     QueuedEmbedder,
     Representation,
@@ -253,6 +254,7 @@ def check_lengths(
     Raises:
         ModelError: it cannot.
     """
+    sequences = list(sequences)
     longest = model.identity.longest_input
     lengths = {len(sequence): sequence for sequence in sequences}
     if 0 in lengths:
@@ -262,6 +264,8 @@ def check_lengths(
             f"windows of {window} residues are too wide for {model.identity.name}",
             fix=f"use windows of at most {longest} residues",
         )
+    if isinstance(model, Partial):
+        model.check_sequences(sequences)
     reach = longest if window is None else window
     most = max(lengths, default=0)
     if reach is None or most <= reach:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -180,6 +180,18 @@ class Noted(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence each."""
+
+
+@runtime_checkable
+class Partial(Protocol):
+    """A model that cannot represent every sequence, and can tell beforehand which ones."""
+
+    def check_sequences(self, sequences: Iterable[str]) -> None:
+        """See that it can represent these.
+
+        Raises:
+            ModelError: it cannot; the message lists what lacks.
+        """
 
 
 @runtime_checkable

@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 from tape_bench import evaluate, load_model
 from tape_bench.cli import program
-from tape_bench.errors import ModelError
 from tape_bench.models.huggingface.names import SHORT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
@@ -36,7 +35,7 @@ def _as_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_has_the_files_that_are_tested_here():
-    assert sorted(BLOCKS) == ["elsewhere.py", "function.py", "mine.py", "sequences.py"]
+    assert sorted(BLOCKS) == ["function.py", "mine.py"]
 
 
 def test_the_smallest_class_runs():
@@ -52,20 +51,6 @@ def test_the_function_runs():
     exec(compile(BLOCKS["function.py"], "function.py", "exec"), names)
     assert names["record"].status == "complete"
     assert names["record"].model.name == "frequencies"
-
-
-def test_vectors_computed_elsewhere_score_as_where_they_were_computed():
-    exec(compile(BLOCKS["sequences.py"], "sequences.py", "exec"), {})
-    lines = Path("proteins.fasta").read_text().splitlines()
-    ids, sequences = [line[1:] for line in lines[::2]], lines[1::2]
-    vectors = load_model("onehot").embed(sequences)
-    np.savez("vectors.npz", **dict(zip(ids, vectors, strict=True)))
-    (there,) = evaluate("onehot", "stability", out="out", **TRIAL)
-    (here,) = evaluate("python:elsewhere.py:Elsewhere", "stability", out="out", **TRIAL)
-    assert here.metrics == there.metrics
-    assert (here.model.revision, here.model.hidden_size) != (there.model.revision, None)
-    with pytest.raises(ModelError, match="no vectors of this protein"):
-        load_model("python:elsewhere.py:Elsewhere").embed(["MKT"])
 
 
 def test_every_short_name_on_the_page_is_one_and_every_one_is_on_the_page():

@@ -1,0 +1,1 @@
+"""Representations computed elsewhere, looked up instead of computed."""
