@@ -10,6 +10,7 @@ file system too, without locks.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -99,7 +100,7 @@ class SegmentWriter:
             _to_disk(index)
         except OSError as error:
             # The next vectors must not lie behind half-written ones.
-            self.close()
+            self._abandon()
             raise storage_error(error, self.folder) from error
         self._size += sum(sizes)
         if self._size >= SEGMENT_BYTES:
@@ -107,9 +108,15 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Close the segment; a later `append` begins another."""
+        # All of it is on the disk since the last `append`.
+        self._abandon()
+
+    def _abandon(self) -> None:
         for file in (self._vectors, self._index):
             if file is not None:
-                file.close()
+                # What could not be written is tried again, and cannot be written again.
+                with contextlib.suppress(OSError):
+                    file.close()
         self._vectors = self._index = None
         self._size = 0
 

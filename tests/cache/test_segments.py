@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,21 @@ def test_who_writes_is_seen_from_another_process(tmp_path: Path):
     assert is_being_written(index)
     writer.close()
     assert asked() == "False"
+
+
+def test_a_disk_that_fills_up_halfway_through_a_batch_is_told_in_words(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    vectors = [np.ones((4, 8), np.float32)] * 100
+    keys = [number.to_bytes(16, "big") for number in range(100)]
+    with SegmentWriter(tmp_path, "float32") as writer:
+        writer.append(keys[:10], vectors[:10])
+        # As a real disk does: what is buffered fails once more when the file is closed.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+        try:
+            with pytest.raises(StorageError, match="cannot write here"):
+                writer.append(keys[10:], vectors[10:])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        writer.append(keys[10:], vectors[10:])
+    kept = [len(Segment(index, 8).records) for index in sorted(tmp_path.glob("*.index"))]
+    assert sorted(kept) == [10, 90]

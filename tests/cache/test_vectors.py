@@ -347,7 +347,7 @@ def test_clearing_verifying_and_writing_at_once_end_in_no_fault(tmp_path: Path, 
     jobs = [
         write,
         write,
-        lambda: (clear(tmp_path), time.sleep(0.005)),
+        lambda: (clear(tmp_path), time.sleep(0.05)),
         lambda: holdings(tmp_path),
         lambda: verify(tmp_path),
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -111,13 +112,25 @@ def _present(card: TaskCard, target: Path) -> Fetched:
     return Fetched(card.name, target, None, receipt.md5 if receipt else None)
 
 
+def _lock(lock: FileLock, work: Path) -> None:
+    for attempt in range(10):
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            return
+        except (FileNotFoundError, FileExistsError):
+            # Another process has finished, and removes the folders that held its own work.
+            if attempt == 9:
+                raise
+            time.sleep(0.01)
+
+
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Keep other processes from fetching the same task into the same root."""
     lock = FileLock(work / ".lock", timeout=0)
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _lock(lock, work)
     except Timeout as error:
         raise DownloadError(
             "another process is fetching these data just now",
@@ -131,6 +144,9 @@ def _alone(work: Path) -> Iterator[None]:
     finally:
         # While it is still held: filelock takes no lock on a file that has gone.
         Path(lock.lock_file).unlink(missing_ok=True)
+        for folder in (work, work.parent):
+            with suppress(OSError):
+                folder.rmdir()  # where nothing waits to be taken up again
         lock.release()
 
 

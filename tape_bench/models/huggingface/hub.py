@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from tape_bench import paths
+from tape_bench.bounded import parse_json
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.huggingface.names import SHORT
+from tape_bench.text import shown
 
 INSTALL = "pip install 'tape-bench[hf]'"
 
 LARGEST_CONFIG = 1 << 22
 """Bytes that a `config.json` may have."""
+
+MOST_LAYERS = 1_000
+"""Layers that it may speak of; the deepest networks have about a hundred."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HTTP = re.compile("httpx|requests|urllib3")
@@ -144,7 +148,7 @@ def config_of(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_CONFIG + 1)
-        config = json.loads(text) if len(text) <= LARGEST_CONFIG else None
+        config = parse_json(text.decode("utf-8")) if len(text) <= LARGEST_CONFIG else None
     except OSError as error:
         raise ModelError(
             f"cannot read the model's configuration: {error.strerror}",
@@ -155,6 +159,15 @@ def config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise ModelError("not a model's configuration", where=str(path), fix="get the file again")
+    for name in ("num_hidden_layers", "num_layers", "num_decoder_layers"):
+        depth = config.get(name)
+        # transformers makes them one by one before it looks whether there are weights for them.
+        if isinstance(depth, int) and depth > MOST_LAYERS:
+            raise ModelError(
+                f"{name} is {shown(depth)}, more than {MOST_LAYERS}",
+                where=str(path),
+                fix="get the file again",
+            )
     return config
 
 

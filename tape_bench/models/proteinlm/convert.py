@@ -87,10 +87,13 @@ def convert(
         unfinished = destination.with_name(f".{destination.name}.unfinished")
         with claimed(unfinished, destination):
             _refuse_existing(destination)
-            _start_or_resume(unfinished, job)
+            resumed = _start_or_resume(unfinished, job)
             _write_missing(files, unfinished)
-            found = digest(open_checkpoint(unfinished))
-            if found != expected:
+            if resumed and not _holds(unfinished, expected):
+                # What was left there is not what was written: begin anew.
+                _start(unfinished, job)
+                _write_missing(files, unfinished)
+            if not _holds(unfinished, expected):
                 shutil.rmtree(unfinished)
                 raise CheckpointError(
                     "the weights read back are not the weights written",
@@ -118,10 +121,10 @@ def _refuse_existing(destination: Path) -> None:
         )
 
 
-def _start_or_resume(unfinished: Path, job: Mapping[str, Any]) -> None:
-    """Empty the folder to work in, unless the same conversion was begun there."""
+def _start_or_resume(unfinished: Path, job: Mapping[str, Any]) -> bool:
+    """Empty the folder to work in, unless the same conversion was begun there; tell if it was."""
     if memo.read(unfinished / _JOB) == job:
-        return
+        return True
     found = [path.name for path in unfinished.iterdir()]
     if _JOB not in found and not all(name.startswith(f".{_JOB}.") for name in found):
         raise UsageError(
@@ -129,12 +132,23 @@ def _start_or_resume(unfinished: Path, job: Mapping[str, Any]) -> None:
             where=str(unfinished),
             fix="move it, or choose another destination",
         )
-    for path in unfinished.iterdir():
+    _start(unfinished, job)
+    return False
+
+
+def _start(unfinished: Path, job: Mapping[str, Any]) -> None:
+    # The note goes last: a folder that has none is somebody's own.
+    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == _JOB):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
     memo.write(unfinished / _JOB, job)
+
+
+def _holds(folder: Path, expected: str) -> bool:
+    """Tell whether what was written can be read back, and is what was to be written."""
+    return memo.attempt(lambda: digest(open_checkpoint(folder))) == expected
 
 
 def _keep_only(files: _Files, folder: Path) -> None:
@@ -149,7 +163,9 @@ def _keep_only(files: _Files, folder: Path) -> None:
 def _write_missing(files: _Files, folder: Path) -> None:
     for name, write in files.items():
         path = folder / name
-        if not path.is_file():
+        # What is text is soon written again, and no digest would show that it is another.
+        text = isinstance(write, partial) and write.func is _write_text
+        if text or not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             begun = path.with_name(f"{path.name}.begun")
             write(begun)

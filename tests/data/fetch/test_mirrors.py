@@ -129,7 +129,7 @@ def test_a_mirror_s_tarball_becomes_a_data_root(
     assert fetched.md5 == hashlib.md5(content).hexdigest()
     assert seen[-1] == (len(content), len(content))
     assert load_task(card, root).digest == load_task(card, tarball).digest
-    assert not any((root / PARTIAL).iterdir())
+    assert not (root / PARTIAL).exists()
 
 
 def test_what_is_there_is_not_fetched_again(
@@ -401,3 +401,10 @@ def test_two_at_once_do_not_write_into_one_another(
     assert results["fetched"] >= 1
     assert results.total() == 3
     assert len(load_task(card, tmp_path / "fetched")["test"]) == 4
+
+
+def test_a_password_of_a_mirror_is_in_no_message(card: TaskCard, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError) as caught:
+        fetch(card, ["http://me:secret@127.0.0.1:9"], tmp_path / "root")
+    assert "secret" not in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)

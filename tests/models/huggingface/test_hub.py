@@ -167,3 +167,20 @@ def test_a_missing_extra_is_told_with_the_line_that_installs_it(monkeypatch: pyt
 def test_short_names_are_repositories(short: str):
     assert hub._REPOSITORY.fullmatch(SHORT[short])
     assert "/" not in short
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"num_hidden_layers": 2147483648}',
+        '{"num_layers": ' + "1" * 5000 + "}",
+        "[" * 100_000,
+        '{"a": ' * 500 + "1" + "}" * 500,
+        "[]",
+    ],
+    ids=["layers", "digits", "open", "deep", "list"],
+)
+def test_a_configuration_is_bounded_before_it_is_believed(tmp_path: Path, content: str):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"more than 1000|not a model's"):
+        hub.config_of(hub.Checkpoint(tmp_path, "x", None, None))

@@ -233,3 +233,23 @@ def test_somebodys_own_folder_is_not_emptied(source: RandomWeights, tmp_path: Pa
     with pytest.raises(UsageError, match="in the way"):
         convert(source, tmp_path / "made")
     assert (tmp_path / ".made.unfinished" / "thesis.tex").exists()
+
+
+def test_a_damaged_part_of_a_stopped_conversion_is_made_again(
+    source: RandomWeights, tmp_path: Path, small_files: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, times = module._write_group, []
+
+    def stopped(*given: Any) -> None:
+        times.append(1)
+        if len(times) == 3:
+            raise KeyboardInterrupt
+        write(*given)
+
+    monkeypatch.setattr(module, "_write_group", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / "made")
+    (first, *_) = sorted((tmp_path / ".made.unfinished").glob("*.safetensors"))
+    first.write_bytes(first.read_bytes()[:-100])
+    assert convert(source, tmp_path / "made") == digest(source)
+    assert digest(open_checkpoint(tmp_path / "made")) == digest(source)
