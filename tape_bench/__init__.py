@@ -15,6 +15,7 @@ from tape_bench.results import provenance
 from tape_bench.results.collect import Filed, Records
 from tape_bench.results.record import RunRecord
 from tape_bench.run.evaluate import evaluate
+from tape_bench.run.external import score
 
 __version__ = provenance.version("tape-bench") or "unknown"
 """Version of the installed package; `unknown` where it is only on the path."""
@@ -36,4 +37,5 @@ __all__ = [
     "load_model",
     "load_records",
     "load_task",
+    "score",
 ]

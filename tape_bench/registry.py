@@ -96,6 +96,7 @@ TAPE_NAMES: Mapping[str, str] = {
 
 PROTOCOLS: dict[str, str] = {
     "probe": "tape_bench.protocols.probe.plan:Probe",
+    "external": "tape_bench.protocols.external.plan:External",
 }
 """Name -> `module:class`; `tape_bench.protocols.interface` says what the class promises."""
 

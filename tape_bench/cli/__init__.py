@@ -15,6 +15,7 @@ from tape_bench.parallel import launchers, telling
 
 VERBS = {
     "run": "score a model on tasks",
+    "score": "score predictions that another program made",
     "tasks": "what is measured: splits, metrics and their definitions",
     "models": "what can be scored",
     "data": "fetch, verify and look at the data sets",

@@ -19,6 +19,7 @@ from tape_bench.atomic import storage_error
 from tape_bench.cache.precision import stored_as
 from tape_bench.cards import TaskCard
 from tape_bench.data import locate
+from tape_bench.data.examples import Split
 from tape_bench.data.opening import SAMPLE
 from tape_bench.embedding.executors.session import Session, assemble
 from tape_bench.errors import (
@@ -35,9 +36,14 @@ from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import agree
 from tape_bench.models.function import Function, from_function, takes_sequences
 from tape_bench.progress import Progress
-from tape_bench.protocols.interface import check_model
+from tape_bench.protocols.interface import Predicted, check_model
 from tape_bench.results import provenance, store
-from tape_bench.results.record import PredictionsRecord, ResourcesRecord, RunRecord
+from tape_bench.results.record import (
+    PredictionsRecord,
+    ProvenanceRecord,
+    ResourcesRecord,
+    RunRecord,
+)
 from tape_bench.run.plan import RunPlan, cards_of, plan, tasks_for
 from tape_bench.run.settings import Settings
 
@@ -290,30 +296,50 @@ def complete_record(planned: RunPlan) -> RunRecord | None:
 
 def run(planned: RunPlan, embeddings: Embeddings, progress: Progress) -> RunRecord:
     """Do what the plan says: examples, then the protocol, then scores."""
+    account = provenance.collect([provenance.processor()])
+    begun = time.perf_counter()
+    examples = planned.examples()
+    seconds = {"read": time.perf_counter() - begun}
+    found = planned.steps.run(planned.assignment(examples), embeddings, progress)
+    return recorded(
+        planned,
+        examples,
+        found,
+        progress,
+        {**seconds, **found.seconds},
+        account=account,
+        residues_per_second=embeddings.rate,
+        recomputed=embeddings.computed.recomputed,
+    )
+
+
+def recorded(
+    planned: RunPlan,
+    examples: Mapping[str, Split],
+    found: Predicted,
+    progress: Progress,
+    seconds: Mapping[str, float],
+    *,
+    account: ProvenanceRecord | None = None,
+    residues_per_second: float | None = None,
+    recomputed: int = 0,
+) -> RunRecord:
+    """Score what was predicted, keep the predictions, and return the complete record."""
     # These bring torch; a run that is complete already starts without it.
     from tape_bench.data.leakage import overlap
     from tape_bench.results.predictions import keep_predictions
     from tape_bench.run.scores import metric_records
 
-    account = provenance.collect([provenance.processor()])
-    begun = time.perf_counter()
-    examples = planned.examples()
-    read = time.perf_counter()
-    found = planned.steps.run(planned.assignment(examples), embeddings, progress)
     for (_, split), by_seed in found.predictions.items():
         assert set(by_seed) == set(planned.seeds), "every seed, and no other"
         for predictions in by_seed.values():
             assert set(predictions.ids) == set(examples[split].ids), "every example, and no other"
+    account = account or provenance.collect([provenance.processor()])
     scoring = time.perf_counter()
     metrics = metric_records(planned, found.predictions, found.absent, progress)
     path = planned.path
     kept = store.predictions_path(path)
     digest = keep_predictions(kept, found.predictions)
-    seconds = {
-        "read": read - begun,
-        **found.seconds,
-        "score": time.perf_counter() - scoring,
-    }
     draft = planned.record(examples)
     record = planned.record(
         examples,
@@ -322,10 +348,10 @@ def run(planned: RunPlan, embeddings: Embeddings, progress: Progress) -> RunReco
         metrics=metrics,
         leakage=overlap(planned.data) if planned.trains else {},
         resources=ResourcesRecord(
-            seconds=seconds,
+            seconds={**seconds, "score": time.perf_counter() - scoring},
             residues=found.residues,
-            residues_per_second=embeddings.rate,
-            recomputed_in_float32=embeddings.computed.recomputed,
+            residues_per_second=residues_per_second,
+            recomputed_in_float32=recomputed,
             peak_memory_bytes=provenance.peak_memory(),
         ),
         provenance=account.model_copy(update={"finished": provenance.now()}),

@@ -84,7 +84,7 @@ def _record(
         record[card.cluster.field] = row[card.cluster.field]
     for target in card.targets:
         if target.field in row:
-            record[target.field] = _cell(row[target.field].strip(), target, card.kind, where)
+            record[target.field] = cell(row[target.field].strip(), target, card.kind, where)
     return record
 
 
@@ -109,7 +109,12 @@ def _of_json(row: dict[str | None, Any], card: TaskCard, where: str) -> dict[str
     return record
 
 
-def _cell(cell: str, target: Target, kind: str, where: str) -> Any:
+def cell(cell: str, target: Target, kind: str, where: str) -> Any:
+    """Read a cell as a target: a number, a class, or a class a residue.
+
+    Raises:
+        DataError: it is none.
+    """
     try:
         if kind == "sequence_value":
             return _number(cell)
