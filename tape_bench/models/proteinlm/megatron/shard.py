@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,11 +53,35 @@ class _LeftOut:
         """Forget it."""
 
 
-_NUMPY = ("_reconstruct", "scalar")
+class _Dtype:
+    """Stands in for NumPy's type of a number, of which only the name is believed."""
+
+    def __new__(cls, name: object = "", *_: object) -> _Dtype:
+        made = super().__new__(cls)
+        made.name = name if name in _NUMBERS else ""
+        return made
+
+    name: object
+
+    def __setstate__(self, state: object) -> None:
+        """Forget the order of bytes: every machine that trains has the same."""
+
+
+class _Scalar:
+    """Makes Python's numbers of NumPy's, which some training scripts put among their arguments."""
+
+    def __new__(cls, dtype: object = None, raw: object = b"") -> Any:
+        name = str(getattr(dtype, "name", ""))
+        if name and isinstance(raw, bytes) and len(raw) == np.dtype(name).itemsize:
+            return np.frombuffer(raw, name)[0].item()
+        return _LeftOut()
+
+
+_NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+_CORES = ("numpy.core", "numpy._core")
 _LEFT_OUT = (
-    *(f"{core}.multiarray.{name}" for core in ("numpy.core", "numpy._core") for name in _NUMPY),
+    *(f"{core}.multiarray._reconstruct" for core in _CORES),
     "numpy.ndarray",
-    "numpy.dtype",
     *(
         f"{package}.loss_scaler.{name}"
         for package in ("fp16", "megatron.fp16")
@@ -65,7 +90,26 @@ _LEFT_OUT = (
 )
 """What random-number and optimizer state is made of: admitted by name, never built."""
 
-_ALLOWED: list[Any] = [argparse.Namespace, *((_LeftOut, name) for name in _LEFT_OUT)]
+_ALLOWED: list[Any] = [
+    argparse.Namespace,
+    (argparse.Namespace, "types.SimpleNamespace"),
+    (_Dtype, "numpy.dtype"),
+    *((_Scalar, f"{core}.multiarray.scalar") for core in _CORES),
+    *((_LeftOut, name) for name in _LEFT_OUT),
+]
+
+_HARMLESS = re.compile(r"megatron(\.\w+)*\.enums\.\w+|pathlib\.(Pure)?(Posix|Windows)?Path")
+"""Kinds of arguments that no shape follows from, whose modules need not be there: left out, too."""
+
+_MOST_HARMLESS = 32
+"""Of which a file may name so many."""
+
+_MATTER = (
+    "num_layers", "hidden_size", "num_attention_heads", "max_position_embeddings",
+    "layernorm_epsilon", "bias_gelu_fusion", "openai_gelu",
+    "apply_residual_connection_post_layernorm",
+)  # fmt: skip
+"""Arguments that the network follows from."""
 
 _ZIP = b"PK\x03\x04"
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -96,7 +140,7 @@ def read_shard(path: Path) -> Shard:
     return Shard(
         path=path,
         tensors=tensors,
-        args=_plain(args) if isinstance(args, argparse.Namespace) else None,
+        args=_plain(args, path),
         version=_number(state.get("checkpoint_version"), "checkpoint_version", path),
         iteration=_whole(state.get("iteration", state.get("total_iters"))),
         mapped=mapped,
@@ -140,18 +184,28 @@ def _load(path: Path) -> tuple[Any, bool]:
             fix="give the file the model's authors publish; if it is an archive, unpack it first",
         )
     check_pickle(path)
-    try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True), mapped
-    except pickle.UnpicklingError as error:
-        raise _refused(path, error) from error
-    except READING as error:
-        reason = (str(error) or "it ends too soon").splitlines()[0]
-        raise CheckpointError(
-            f"the file is cut short or damaged: {reason}",
-            where=str(path),
-            fix="compare its size with the published one and get it again",
-        ) from error
+    allowed = list(_ALLOWED)
+    while True:
+        try:
+            with torch.serialization.safe_globals(allowed):
+                return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True), mapped
+        except pickle.UnpicklingError as error:
+            foreign = re.search(r"GLOBAL (\S+)", str(error))
+            more = len(allowed) < len(_ALLOWED) + _MOST_HARMLESS
+            if not (foreign and more and _HARMLESS.fullmatch(foreign[1])):
+                raise _refused(path, error) from error
+            allowed.append((_LeftOut, foreign[1]))
+        except READING as error:
+            raise _cut_short(path, error) from error
+
+
+def _cut_short(path: Path, error: Exception) -> CheckpointError:
+    reason = (str(error) or "it ends too soon").splitlines()[0]
+    return CheckpointError(
+        f"the file is cut short or damaged: {reason}",
+        where=str(path),
+        fix="compare its size with the published one and get it again",
+    )
 
 
 def _refused(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
@@ -170,8 +224,32 @@ def _refused(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
     )
 
 
-def _plain(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: x for name, x in vars(args).items() if isinstance(x, int | float | str)}
+def _plain(args: object, path: Path) -> dict[str, Any] | None:
+    """Return training arguments by name, as far as they are plain.
+
+    Raises:
+        CheckpointError: they are kept in a form that cannot be read, or one that the network
+            follows from is.
+    """
+    if args is None:
+        return None
+    named = vars(args) if isinstance(args, argparse.Namespace) else args
+    if not isinstance(named, Mapping):
+        raise CheckpointError(
+            f"the training arguments are a {type(args).__name__}, and cannot be read",
+            where=str(path),
+            fix="save them as a dict: state['args'] = vars(state['args'])",
+        )
+    for name in _MATTER:
+        if named.get(name) is not None and not isinstance(named[name], int | float | str):
+            raise CheckpointError(
+                f"the training argument {name} is a {type(named[name]).__name__}, no number",
+                where=str(path),
+                fix="save it as a plain number",
+            )
+    return {
+        str(name): value for name, value in named.items() if isinstance(value, int | float | str)
+    }
 
 
 def _is_plain(tensor: Tensor) -> bool:
