@@ -89,6 +89,11 @@ def private_folder(parent: Path, name: str) -> Iterator[Path]:
             os.close(handle)
 
 
+def sweep_temporary() -> None:
+    """Remove what killed commands have left where the system keeps what is temporary."""
+    sweep(Path(tempfile.gettempdir()), "tape-bench")
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Make such a folder where the system keeps what is temporary."""

@@ -14,7 +14,7 @@ FALLING = """
 import os, sys, time
 sys.path.insert(0, "tests/fuzz")
 sys.argv = ["fuzz", "--inputs", "14", "--seed", "1"]
-import of_data, of_models, of_own, outcomes
+import of_data, of_models, of_own, of_vectors, outcomes
 
 def foreign(folder): raise KeyError("foreign")
 def wrong(folder): raise outcomes.WrongError("another answer")
@@ -24,6 +24,7 @@ def hang(folder): time.sleep(20)
 def right(folder): return "right"
 
 of_models.TARGETS.clear(); of_own.TARGETS.clear(); of_data.TARGETS.clear()
+of_vectors.TARGETS.clear()
 for use in (foreign, wrong, memory, died, hang, right):
     of_data.TARGETS[use.__name__] = outcomes.Target(lambda folder: None, lambda f, r: None, use)
 program = open("tests/fuzz/__main__.py").read().replace("SECONDS = 20.0", "SECONDS = 6.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -98,3 +99,15 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
         with leftovers.private_folder(tmp_path, "x"), leftovers.claimed(tmp_path / "y", tmp_path):
             leftovers.sweep(tmp_path, "x")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_command_sweeps_what_killed_ones_left_in_the_temporary_folder(tmp_path: Path) -> None:
+    process = working(WORKING.format("private_folder", "'tape-bench'"), tmp_path)
+    (left,) = tmp_path.iterdir()
+    command = [sys.executable, "-m", "tape_bench.cli", "tasks"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert left.exists()
+    kill(process)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert [*tmp_path.iterdir()] == []

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from tape_bench import leftovers
 from tape_bench.cli import stopping
 from tape_bench.cli.options import EVERYWHERE, name_variables
 from tape_bench.cli.output import accept_any_encoding, warn_as_errors_are_told
@@ -96,6 +97,7 @@ def main() -> None:
     stopping.heed_termination()
     accept_any_encoding()
     warn_as_errors_are_told()
+    leftovers.sweep_temporary()
     try:
         code = program.main(standalone_mode=False)
     except TapeBenchError as error:

@@ -24,6 +24,7 @@ os.environ["TAPE_BENCH_DATA"] = os.environ["TAPE_BENCH_OUT"] = os.devnull
 import of_data
 import of_models
 import of_own
+import of_vectors
 import psutil
 import worker
 
@@ -32,7 +33,7 @@ SECONDS = 20.0
 MEMORY = 1 << 30
 """Bytes a process may hold, beyond what it held before."""
 
-TARGETS = {**of_data.TARGETS, **of_own.TARGETS, **of_models.TARGETS}
+TARGETS = {**of_data.TARGETS, **of_own.TARGETS, **of_models.TARGETS, **of_vectors.TARGETS}
 BAD = ("foreign", "wrong", "hang", "memory", "died")
 
 
