@@ -128,9 +128,9 @@ def test_the_variables_of_all_verbs_stand_in_the_help():
         (["run", "onehot", "--data", "/nowhere/at/all"], "no such data place"),
         (["run", "onehot", "--nonsense"], "No such option"),
         (["run", "onehot", "--data", "sample", "--protocol", "finetune"], "only 'probe'"),
-        (["run", "hf:facebook/esm2_t6_8M_UR50D", "--data", "sample"], "docs/models.md"),
+        (["run", "facebook/esm2_t6_8M_UR50D", "--data", "sample"], "write hf:facebook/esm2_t6_8M"),
         (["run", "onehot", "--data", "sample", "--dtype", "fp16"], "no option 'dtype'"),
-        (["embed", "vectors.npz", "x.fasta", "-o", "y.npz"], "docs/models.md"),
+        (["embed", "vectors.npz", "x.fasta", "-o", "y.npz"], "write vectors:vectors.npz"),
     ],
 )
 def test_bad_input_is_told_clearly_with_exit_code_2(
