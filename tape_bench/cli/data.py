@@ -32,8 +32,8 @@ data_root = option(
 def command() -> None:
     """Fetch TAPE's data sets, verify them, and see what is there.
 
-    A data root holds `<task>/<task>_<split>.lmdb` folders as TAPE lays them out (raw JSON and CSV
-    files of the same names serve as well).
+    A data root holds `<task>/<task>_<split>.lmdb` folders as TAPE lays them out (raw JSON, CSV
+    and Parquet files of the same names serve as well).
     """
 
 

@@ -11,10 +11,12 @@ from tape_bench.bounded import parse_json
 from tape_bench.cards import TaskCard
 from tape_bench.data.formats.csv import read_csv
 from tape_bench.data.formats.lmdb import is_lmdb, read_lmdb
+from tape_bench.data.formats.parquet import MAGIC, read_parquet
 from tape_bench.errors import DataError
 
 LAYOUTS = (
-    "an LMDB (folder with data.mdb), a JSON list of records, JSON Lines, or a CSV with a header"
+    "an LMDB (folder with data.mdb), a JSON list of records, JSON Lines, a CSV with a header, or "
+    "Parquet"
 )
 
 
@@ -55,6 +57,8 @@ def read(path: Path, card: TaskCard) -> Iterator[tuple[str, Any]]:
             head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=str(path)) from error
+    if head[:4] == MAGIC:
+        return read_parquet(path)
     if head[:1] in (b"[", b"{"):
         return _read_json(path)
     if head[:1] == b">":
