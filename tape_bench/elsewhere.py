@@ -27,11 +27,10 @@ _VECTORS = re.compile(r"(precomputed|embeddings):.*|.+\.(npz|npy|h5|hdf5|parquet
 def model(spec: str) -> UsageError | None:
     """Say what to do for a model spec that names no family; None where there is nothing to add."""
     if _HUB.fullmatch(spec):
-        named = spec if "/" in spec else "OWNER/NAME"
         return UsageError(
             f"{spec!r} does not say where the model is from",
-            fix=f"for one of the Hugging Face hub write hf:{named}, hf:FOLDER or a short name such "
-            "as hf:esm2_t33_650M; `tape-bench models hf` lists them",
+            fix=f"for one of the Hugging Face hub write hf:{spec.removeprefix('huggingface:')}; "
+            "`tape-bench models hf` lists short names, and hf:OWNER/NAME and hf:FOLDER will do",
         )
     if _VECTORS.fullmatch(spec):
         return UsageError(

@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 def test_models_of_the_hub(spec: str):
     with pytest.raises(UsageError, match="does not say where") as caught:
         load_model(spec)
-    assert f"hf:{spec if '/' in spec else ''}" in str(caught.value)
+    assert f"write hf:{spec}" in str(caught.value)
     assert "did you mean" not in str(caught.value)
 
 
