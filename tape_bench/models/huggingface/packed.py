@@ -17,13 +17,14 @@ from tape_bench.errors import CheckpointError
 from tape_bench.models.embedder import Identity, Network
 from tape_bench.models.huggingface.hub import Checkpoint
 from tape_bench.models.huggingface.names import pretraining
-from tape_bench.models.huggingface.network import weights_digest
+from tape_bench.models.huggingface.network import weight_files, weights_digest
 from tape_bench.models.huggingface.reading import reading
 from tape_bench.models.huggingface.recipe import Letters, Recipe
 from tape_bench.models.huggingface.shape import Shape
-from tape_bench.models.huggingface.tensors import Tensors, names
+from tape_bench.models.huggingface.weight_names import names
 from tape_bench.models.proteinlm.mapping import Partition
 from tape_bench.models.proteinlm.megatron.partition import merge
+from tape_bench.models.tensor_files import Tensors
 from tape_bench.models.transformer.adapter import PackedTransformer
 from tape_bench.models.transformer.bert import BertEncoder
 from tape_bench.models.transformer.encoder import Encoder
@@ -122,7 +123,7 @@ class PackedHuggingFace(PackedTransformer):
         Raises:
             CheckpointError: weights are missing, left over, of another shape or not finite.
         """
-        with Tensors(self.checkpoint) as tensors:
+        with Tensors(weight_files(self.checkpoint)) as tensors:
             prefix = next(
                 (p for p in ("esm.", "bert.") if any(n.startswith(p) for n in tensors)), ""
             )

@@ -22,6 +22,7 @@ from tape_bench.models.proteinlm.checkpoint import (
     remembered_digest,
 )
 from tape_bench.models.proteinlm.config import Gelu, Given, QkvOrder
+from tape_bench.models.proteinlm.fork_folder import is_fork_folder
 from tape_bench.models.proteinlm.mapping import weights
 from tape_bench.models.proteinlm.reading import Reading, SpecialTokens
 from tape_bench.models.proteinlm.source import WeightSource
@@ -35,7 +36,7 @@ def load(
     *,
     dtype: str | None = None,
     device: str | None = None,
-    reading: str = "megatron",
+    reading: str | None = None,
     special_tokens: SpecialTokens | None = None,
     layer: int | None = None,
     qkv_order: QkvOrder | None = None,
@@ -48,13 +49,13 @@ def load(
 
     Args:
         argument: path of a Megatron checkpoint root, `iter_*` or `release` folder,
-            `model_optim_rng.pt`, or converted folder.
+            `model_optim_rng.pt`, converted folder, or folder of the TAPE fork.
         dtype: precision to compute in; None for float32 on a CPU, and on a GPU what the
             checkpoint has. Residual stream, layer norms and softmax are float32 in any case, and
             so are matrix products on a CPU that is slow in the precision: it then has weights
             of half the size, at almost the speed of float32.
         device: `cpu`, `cuda` or `cuda:N`; None for a GPU where there is one.
-        reading: `megatron` or `fork`; see `Reading`.
+        reading: `megatron`, or `fork`, which a folder of the fork has by itself; see `Reading`.
         special_tokens: `cls` or `cls_sep`; None for what goes with the reading.
         layer: number of layers to go through; None for all.
         qkv_order: how query, key and value rows lie, against what the checkpoint says.
@@ -74,7 +75,7 @@ def load(
     given = Given(heads, gelu, layernorm_eps, qkv_order)
     return ProteinLM(
         lambda: open_checkpoint(path, given),
-        Reading(reading, special_tokens, layer),
+        Reading(reading or _reading_of(path), special_tokens, layer),
         spec=f"proteinlm:{argument}",
         name=_short_name(path),
         pretraining=("Pfam",),
@@ -189,6 +190,10 @@ class ProteinLM(PackedTransformer):
         if arithmetic == self.dtype:
             return {}
         return {"arithmetic": str(arithmetic).removeprefix("torch.")}
+
+
+def _reading_of(path: Path) -> str:
+    return "fork" if is_fork_folder(path) else "megatron"
 
 
 def _short_name(path: Path) -> str:

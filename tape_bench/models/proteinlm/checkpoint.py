@@ -16,6 +16,7 @@ from tape_bench.data.digests import remembered
 from tape_bench.errors import CheckpointError, UsageError
 from tape_bench.models.proteinlm.config import Given, ProteinLMConfig
 from tape_bench.models.proteinlm.folder import CONFIG, ConvertedFolder
+from tape_bench.models.proteinlm.fork_folder import ForkFolder, is_fork_folder
 from tape_bench.models.proteinlm.mapping import VOCABULARY, weights
 from tape_bench.models.proteinlm.megatron.partition import Rank
 from tape_bench.models.proteinlm.megatron.reader import MegatronCheckpoint
@@ -29,7 +30,7 @@ def open_checkpoint(path: Path, given: Given | None = None) -> WeightSource:
 
     Args:
         path: a Megatron checkpoint root, an `iter_*` or `release` folder, one
-            `model_optim_rng.pt`, or a folder that `tape-bench convert` wrote.
+            `model_optim_rng.pt`, or a folder that `tape-bench convert` or the TAPE fork wrote.
         given: what the user says where the checkpoint is silent.
 
     Raises:
@@ -39,13 +40,14 @@ def open_checkpoint(path: Path, given: Given | None = None) -> WeightSource:
     given = given or Given()
     if not (path / CONFIG).is_file():
         return MegatronCheckpoint(path, given)
+    fork = is_fork_folder(path)
     if given != Given():
         raise UsageError(
-            "a converted folder knows its shape and how it was read",
+            "a folder with a config.json knows its shape and how it was read",
             where=str(path),
             fix="leave heads, gelu, layernorm_eps and qkv_order out, or convert it again with them",
         )
-    return ConvertedFolder(path)
+    return ForkFolder(path) if fork else ConvertedFolder(path)
 
 
 def read_weights(
