@@ -106,6 +106,8 @@ class Cache:
         self._segments: dict[Path, Segment] = {}
         self._places: dict[bytes, _Place] = {}
         self._warned = False
+        self.read_only = False
+        """True where nothing can be added to what is there."""
         self.refresh()
 
     @classmethod
@@ -134,8 +136,15 @@ class Cache:
             replace(
                 folder / ABOUT, lambda path: path.write_text(json.dumps(names | told, indent=1))
             )
-        _check_writable(folder)
-        return cls(folder, model.identity.hidden_size, stored)
+        cache = cls(folder, model.identity.hidden_size, stored)
+        try:
+            _check_writable(folder)
+        except StorageError:
+            if not cache._places:
+                raise
+            # As of somebody who lets others use it: what is there can be read.
+            cache.read_only = True
+        return cache
 
     @property
     def root(self) -> Path:

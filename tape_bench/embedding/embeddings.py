@@ -69,7 +69,7 @@ class Embeddings:
             ModelError: see `represent`.
             StorageError: the disk is full or cannot be written.
         """
-        if self.cache is None:
+        if self.cache is None or self.cache.read_only:
             return
         # Other processes of this run may have added their shares since it was last looked at.
         self.cache.refresh()
@@ -101,7 +101,7 @@ class Embeddings:
             ModelError: see `represent`.
             StorageError: the disk is full or cannot be written.
         """
-        if self.cache is not None:
+        if self.cache is not None and not self._better_held_in_memory(request):
             self.fill([request], progress)
             return CachedEmbeddings(self.cache, request, Forward(self.model, self.tokens_per_batch))
         started = time.perf_counter()
@@ -117,6 +117,19 @@ class Embeddings:
         again = found.launched.recomputed
         self.computed = self.computed.then(Computed(sum(map(len, found)), seconds, again))
         return found
+
+    def _better_held_in_memory(self, request: Request) -> bool:
+        """Tell whether a cache that cannot be added to lacks something of a request.
+
+        Where it keeps half precision, what it lacks is computed each time: it rounds that alike.
+        """
+        cache = self.cache
+        if cache is None or not cache.read_only or cache.stored != "float32":
+            return False
+        entries = entries_of(request.sequences, request.window).values()
+        keys = [entry_key(entry.sequence, request.pool, entry.window) for entry in entries]
+        cache.check(keys)
+        return any(key not in cache for key in keys)
 
     @property
     def device(self) -> str:
@@ -256,7 +269,7 @@ def open_embeddings(
             # Of several processes one clears up, before the others have written much.
             cache.forget(remove=session.executor.leads)
         yield Embeddings(session, cache, tokens_per_batch, limit)
-    elif isinstance(session.executor, LocalProcesses):
+    elif isinstance(session.executor, LocalProcesses) or (kept and session.executor.parts == 1):
         with temporary_folder() as root:
             yield Embeddings(session, Cache.of(model, stored, root), tokens_per_batch, limit)
     else:
@@ -269,7 +282,7 @@ def _open_cache(model: Embedder, stored: Stored, rests_on: Evidence | None) -> C
         return Cache.of(model, stored, paths.cache(), rests_on)
     except StorageError as error:
         warnings.warn(
-            f"{error.what}: representations are not kept, and are computed for each task\n"
+            f"{error.what}: representations are kept for this command alone\n"
             f"  where: {error.where}\n  to do: choose another TAPE_BENCH_CACHE",
             stacklevel=4,
         )

@@ -25,6 +25,8 @@ class _Part(BaseModel):
             return [cls._in_letters(item) for item in value]
         if isinstance(value, dict):
             return {cls._in_letters(name): cls._in_letters(item) for name, item in value.items()}
+        if isinstance(value, int) and value.bit_length() > 63:
+            raise ValueError("a number larger than any count is")
         return text.lines(value) if isinstance(value, str) else value
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tape_bench.cache import vectors as kept_vectors
 from tape_bench.cache.precision import stored_as
 from tape_bench.cache.vectors import Cache
 from tape_bench.embedding.embeddings import Embeddings, Request, open_embeddings
 from tape_bench.embedding.executors.session import Session
-from tape_bench.errors import ModelError
+from tape_bench.errors import ModelError, StorageError
 
 PROTEINS = tuple(
     "".join(np.random.default_rng(n).choice(list("ACDEFGHIKLMNPQRSTVWY"), 5 + n % 37))
@@ -224,3 +225,29 @@ def test_precision_kept_in_follows_the_models(letters):
     assert stored_as(letters.identity, None) == "float32"
     assert stored_as(replace(letters.identity, dtype="bfloat16"), None) == "float16"
     assert stored_as(letters.identity, "bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16"])
+def test_a_cache_of_somebody_else_is_read_and_not_added_to(
+    letters, letters_of, expected, tmp_path, monkeypatch, stored
+):
+    with Cache.of(letters, stored, tmp_path).writer() as _:
+        pass
+    first = Embeddings(Session.of(letters), Cache.of(letters, stored, tmp_path))
+    read(first, Request(PROTEINS[:30], "mean"))
+
+    def refuse(folder: Path) -> None:
+        raise StorageError("cannot write here")
+
+    monkeypatch.setattr(kept_vectors, "_check_writable", refuse)
+    theirs = letters_of()
+    cache = Cache.of(theirs, stored, tmp_path)
+    assert cache.read_only
+    before = sorted(cache.folder.iterdir())
+    shared = Embeddings(Session.of(theirs), cache)
+    read(shared, Request(PROTEINS[:30], "mean"))
+    assert theirs.launches == []
+    found = read(shared, Request(PROTEINS, "mean"))
+    for sequence in PROTEINS:
+        np.testing.assert_allclose(found[sequence], expected(sequence, "mean"), rtol=1e-3)
+    assert sorted(cache.folder.iterdir()) == before

@@ -147,3 +147,12 @@ def test_no_text_of_a_record_steers_a_terminal(tmp_path: Path, record: RunRecord
     assert "\\x1b" in shown
     assert store.read(path).model.name == "\\x1b[2Jmine\\u202e"
     assert not {"\x1b", "\x07"} & set("".join(store.read(path).protocol.resolved))
+
+
+def test_a_count_that_nothing_has(tmp_path: Path, record: RunRecord) -> None:
+    path = tmp_path / "r.json"
+    content = json.loads(store.write(path, record).model_dump_json())
+    content["metrics"][0]["n"] = 2**63
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="larger than any count"):
+        store.read(path)

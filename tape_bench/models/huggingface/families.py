@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from tape_bench.data.vocabulary import LETTERS
 from tape_bench.errors import ModelError
 from tape_bench.models.huggingface.recipe import Recipe
@@ -30,7 +32,15 @@ def recipe_of(config: Config, tokens: Tokens, where: str) -> Recipe:
     """
     for family in FAMILIES:
         if family.model_type == config.get("model_type") and family.fits(config, tokens):
-            return family.recipe(config)
+            try:
+                return family.recipe(config)
+            except ValidationError as error:
+                told = error.errors()[0]
+                raise ModelError(
+                    f"config.json makes no sense: {told['loc'][0]}: {told['msg']}",
+                    where=where,
+                    fix="get the file again",
+                ) from None
     raise ModelError(
         f"no known family: model_type {config.get('model_type')!r}, "
         f"{len(tokens)} tokens such as {', '.join(list(tokens)[5:11])}",

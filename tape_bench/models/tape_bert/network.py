@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+
+_LARGEST = 1 << 20
+Size = Annotated[int, Field(ge=1, le=_LARGEST)]
+"""What no size of such a network reaches is a fault of its description."""
 
 
 class TapeBertConfig(BaseModel):
@@ -20,14 +25,14 @@ class TapeBertConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    vocab_size: PositiveInt
-    hidden_size: PositiveInt
-    num_hidden_layers: PositiveInt
-    num_attention_heads: PositiveInt
-    intermediate_size: PositiveInt
-    max_position_embeddings: int = Field(ge=3)
-    type_vocab_size: PositiveInt
-    layer_norm_eps: float = Field(ge=0)
+    vocab_size: Size
+    hidden_size: Size
+    num_hidden_layers: int = Field(ge=1, le=1_000)
+    num_attention_heads: Size
+    intermediate_size: Size
+    max_position_embeddings: int = Field(ge=3, le=_LARGEST)
+    type_vocab_size: Size
+    layer_norm_eps: float = Field(ge=0, lt=1)
     hidden_act: str
 
     @field_validator("num_attention_heads")

@@ -12,6 +12,7 @@ import transformers
 
 from tape_bench.errors import ModelError
 from tape_bench.models.embedder import AttentionMaps, MaskedLanguageModel, PackedEmbedder
+from tape_bench.models.huggingface.families import recipe_of
 from tape_bench.models.huggingface.loading import load
 
 SEQUENCES = [
@@ -289,3 +290,11 @@ def test_masks_of_other_proteins_do_not_scale_mine(folders: dict[str, Path]):
     (alone,) = model.token_logits([ids])
     other[:] = model.vocabulary.mask
     np.testing.assert_allclose(model.token_logits([other, ids])[1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("longest", [0, -5, 2])
+def test_a_configuration_that_makes_no_sense_is_an_error_of_ours(longest: int):
+    tokens = {token: id for id, token in enumerate(hub_models.PROTBERT_VOCABULARY)}
+    config = {"model_type": "bert", "vocab_size": 30, "max_position_embeddings": longest}
+    with pytest.raises(ModelError, match="makes no sense: longest"):
+        recipe_of(config, tokens, "here")

@@ -142,3 +142,12 @@ def test_weights_that_are_not_finite_are_named(tmp_path, tape_files, value):
     arrays[name] = np.full_like(arrays[name], value)
     with pytest.raises(CheckpointError, match=r"not finite:\n.*layer\.1\.attention\.self\.key\."):
         adapter.load(tape_files.write(tmp_path, arrays))
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "max_position_embeddings"])
+@pytest.mark.parametrize("value", [2**31, 2**63, 10**30])
+def test_a_size_that_no_network_has(tape_folder, key, value):
+    path = Path(tape_folder) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=key):
+        adapter.load(tape_folder)
