@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     shell_complete=completion.heads,
     metavar="NAME",
     help="'linear' (solved: ridge or logistic regression), 'tape' (TAPE's own, trained); for "
-    "residues also 'window' (solved, seven residues) and 'bilstm' (over the chain); for contacts "
-    "'fork', 'fork_as_published' (of ProteinLM's TAPE fork) and 'megatron' (of its own code). "
+    "residues also 'window' (solved, seven residues) and 'bilstm' (over the chain); 'fork' (of "
+    "ProteinLM's TAPE fork, for proteins and contacts) and 'megatron' (of its own code). "
     "Default: the card's.",
 )
 @option(

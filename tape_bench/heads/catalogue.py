@@ -70,6 +70,23 @@ def _powers(first: float, last: float, step: float) -> tuple[float, ...]:
 ALIGNED_PENALTIES = _powers(4, -2, 0.5)
 """Strongest first; the weakest is as good as none."""
 
+_PROTEINLMS = {
+    "fork": HeadEntry(
+        "tape_bench.heads.mlp:fork",
+        FitConfig(1e-3, 0.01, batch=64),
+        units=1024,
+        note="of ProteinLM's TAPE fork: as `tape`, with 1024 units; the fork reads the first token",
+    ),
+    "megatron": HeadEntry(
+        "tape_bench.heads.tanh:TanhMLP",
+        FitConfig(1e-3, 0.01, batch=64),
+        units=1024,
+        note="of ProteinLM's Megatron code: pooler, tanh, dropout of 0.1, linear; it reads the "
+        "first token there",
+    ),
+}
+"""Heads for whole proteins."""
+
 HEADS: dict[Kind, dict[str, HeadEntry]] = {
     "token_class": {
         "linear": HeadEntry(
@@ -90,6 +107,12 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             note="padding is masked and batch norm keeps to the training split's statistics: "
             "a protein's scores do not depend on its batch",
         ),
+        "megatron": HeadEntry(
+            "tape_bench.heads.tanh:TanhMLP",
+            FitConfig(1e-3, 0.01, batch=2048, patience=3),
+            units=1024,
+            note="of ProteinLM's Megatron code: linear, tanh, dropout of 0.1, linear",
+        ),
         "bilstm": HeadEntry(
             "tape_bench.heads.token_lstm:TokenLSTM",
             FitConfig(3e-3, 0.01, batch=4096, max_epochs=20, patience=2),
@@ -104,6 +127,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             SolveConfig("multinomial logistic regression", _powers(1, -5, 1), 1e-3),
         ),
         "tape": HeadEntry(_MLP, FitConfig(1e-3, 0.01, batch=64)),
+        **_PROTEINLMS,
     },
     "sequence_value": {
         "linear": HeadEntry(
@@ -112,6 +136,7 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
             SolveConfig("ridge regression", _powers(1, -8, 0.5)),
         ),
         "tape": HeadEntry(_MLP, FitConfig(1e-3, 0.01, batch=64)),
+        **_PROTEINLMS,
         "aligned_ridge": HeadEntry(
             f"{_SOLVED}:AlignedRidgeLearner",
             None,

@@ -28,13 +28,13 @@ class SequenceMLP(nn.Module):
     Parameters keep TAPE's names and numbers below `main`; its dropout of 0 is left out.
     """
 
-    def __init__(self, hidden: int, outputs: int) -> None:
-        """Map `hidden` channels by way of 512 to `outputs` scores."""
+    def __init__(self, hidden: int, outputs: int, width: int = WIDTH) -> None:
+        """Map `hidden` channels by way of `width` to `outputs` scores."""
         super().__init__()
         self.main = nn.ModuleDict(
             {
-                "0": one_length(nn.Linear(hidden, WIDTH)),
-                "3": one_length(nn.Linear(WIDTH, outputs)),
+                "0": one_length(nn.Linear(hidden, width)),
+                "3": one_length(nn.Linear(width, outputs)),
             }
         )
 
@@ -42,3 +42,8 @@ class SequenceMLP(nn.Module):
         """Score `[proteins, hidden]` as `[proteins, outputs]`."""
         scores: Tensor = self.main["3"](self.main["0"](x).relu())
         return scores
+
+
+def fork(hidden: int, outputs: int) -> SequenceMLP:
+    """Make the head of ProteinLM's TAPE fork: TAPE's, with twice the units between its layers."""
+    return SequenceMLP(hidden, outputs, 2 * WIDTH)
