@@ -44,8 +44,8 @@ class TapeBenchError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        # Whatever is quoted of a file must not steer the terminal it is shown in.
-        return text.lines("\n".join(lines))
+        # Whatever is quoted of a file must not steer the terminal it is shown in, nor fill it.
+        return text.lines(text.cut("\n".join(lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword arguments survive the journey between worker processes.

@@ -22,6 +22,9 @@ _STEERING = re.compile(
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no name holds: control characters, ends of lines, and halves of letters."""
 
+_WIDEST, _MOST_LINES = 2000, 200
+"""Letters of a line, and lines of a message."""
+
 _SHOWN = 60
 """Letters of a value that a message shows."""
 
@@ -29,6 +32,13 @@ _SHOWN = 60
 def lines(text: str) -> str:
     """Return text of one or more lines that cannot steer a terminal: such letters are spelt out."""
     return _STEERING.sub(_spelt, text)
+
+
+def cut(text: str) -> str:
+    """Return text as far as anybody reads a message: lines that go on and on are cut short."""
+    told = [line if len(line) <= _WIDEST else f"{line[:_WIDEST]}…" for line in text.split("\n")]
+    more = [f"… and {len(told) - _MOST_LINES} more lines"] if len(told) > _MOST_LINES else []
+    return "\n".join([*told[:_MOST_LINES], *more])
 
 
 def line(text: str) -> str:

@@ -68,3 +68,9 @@ def test_passwords_of_addresses_are_not_shown() -> None:
     assert hidden == "https://***@example.org:8000/a?b=c"
     assert text.without_password("https://example.org/a@b") == "https://example.org/a@b"
     assert "secret" not in text.without_password("https://me:secret@[::1/broken")
+
+
+def test_no_error_is_longer_than_anybody_reads() -> None:
+    long = DataError("a" * 10**6, where="\n".join("b" * 10_000), fix="c")
+    assert len(str(long)) < 5000
+    assert str(DataError("a\n  - b", where="c")) == "a\n  - b\n  where: c"

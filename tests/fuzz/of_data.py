@@ -166,6 +166,14 @@ def _json(path: Path, made: list[dict[str, Any]]) -> None:
     path.write_text(json.dumps([plain(record) for record in made]))
 
 
+def _parquet(path: Path, made: list[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist([plain(record) for record in made])
+    pyarrow.parquet.write_table(table, path)
+
+
 def _of_task(kind: str, suffix: str, write: Any, *changes: Any, weight: int = 10) -> Target:
     name = f"data/toy/toy_train.{suffix}"
     return Target(
@@ -314,6 +322,10 @@ TARGETS: dict[str, Target] = {
                           mutations.raw),
     **{f"json {kind}": _of_task(kind, "json", _json, mutations.of_json, mutations.raw)
        for kind in KINDS},
+    **{
+        f"parquet {kind}": _of_task(kind, "parquet", _parquet, mutations.raw, weight=6)
+        for kind in KINDS
+    },
     "json lines": _of_task("sequence_value", "jsonl", _jsonl, mutations.of_lines, mutations.raw),
     **{f"csv {kind}": _of_task(kind, "csv", _csv, mutations.of_lines, mutations.raw)
        for kind in KINDS[:3]},

@@ -20,6 +20,13 @@ INSTALL = "pip install 'tape-bench[hf]'"
 LARGEST_CONFIG = 1 << 22
 """Bytes that a `config.json` may have."""
 
+LARGEST_SIZE = 1 << 24
+_LAYERS = ("num_hidden_layers", "num_layers", "num_decoder_layers")
+_SIZES = (
+    *("hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"),
+    *("d_model", "num_heads", "d_kv", "d_ff"),
+)
+
 MOST_LAYERS = 1_000
 """Layers that it may speak of; the deepest networks have about a hundred."""
 
@@ -159,15 +166,17 @@ def config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise ModelError("not a model's configuration", where=str(path), fix="get the file again")
-    for name in ("num_hidden_layers", "num_layers", "num_decoder_layers"):
-        depth = config.get(name)
-        # transformers makes them one by one before it looks whether there are weights for them.
-        if isinstance(depth, int) and depth > MOST_LAYERS:
-            raise ModelError(
-                f"{name} is {shown(depth)}, more than {MOST_LAYERS}",
-                where=str(path),
-                fix="get the file again",
-            )
+    for names, most in ((_LAYERS, MOST_LAYERS), (_SIZES, LARGEST_SIZE)):
+        for name in names:
+            size = config.get(name)
+            # transformers makes layers one by one before it looks whether there are weights for
+            # them, and divides by what it is told.
+            if isinstance(size, int) and not 1 <= size <= most:
+                raise ModelError(
+                    f"{name} is {shown(size)}: less than 1, or more than {most}",
+                    where=str(path),
+                    fix="get the file again",
+                )
     return config
 
 

@@ -173,14 +173,15 @@ def test_short_names_are_repositories(short: str):
     "content",
     [
         '{"num_hidden_layers": 2147483648}',
+        '{"num_attention_heads": -1}',
         '{"num_layers": ' + "1" * 5000 + "}",
         "[" * 100_000,
         '{"a": ' * 500 + "1" + "}" * 500,
         "[]",
     ],
-    ids=["layers", "digits", "open", "deep", "list"],
+    ids=["layers", "heads", "digits", "open", "deep", "list"],
 )
 def test_a_configuration_is_bounded_before_it_is_believed(tmp_path: Path, content: str):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ModelError, match=r"more than 1000|not a model's"):
+    with pytest.raises(ModelError, match=r"less than 1|not a model's"):
         hub.config_of(hub.Checkpoint(tmp_path, "x", None, None))
