@@ -222,7 +222,16 @@ class HuggingFace:
         """Return hidden states `[sequences, tokens, hidden]`, special tokens and padding too."""
         ids, mask = self._padded(rows)
         last = self.layer in (None, self.layers)
-        found = self.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=not last)
+        encoder = self.encoder
+        try:
+            found = encoder(input_ids=ids, attention_mask=mask, output_hidden_states=not last)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # The library believes its configuration, and stumbles where that makes no sense.
+            raise ModelError(
+                f"the network cannot be computed: {error}",
+                where=str(self.checkpoint.folder / "config.json"),
+                fix="the configuration is not that of the weights; get the files again",
+            ) from error
         chosen: Tensor = found.last_hidden_state if last else found.hidden_states[self.layer]
         return chosen
 

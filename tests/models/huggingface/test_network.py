@@ -143,3 +143,11 @@ def test_heads_that_are_not_tied_to_the_words(esm2: Path, request: pytest.Fixtur
     if "packed" in request.node.name:
         with pytest.raises(CheckpointError, match="differs from the word embeddings"):
             load(str(esm2)).embed([PROTEIN])
+
+
+@pytest.mark.parametrize("value", [{}, "x", [1]])
+def test_a_configuration_that_the_library_stumbles_over(esm2: Path, value: object):
+    path = esm2 / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mask_token_id": value}))
+    with pytest.raises(ModelError):
+        load(str(esm2), engine="transformers").embed([PROTEIN])
