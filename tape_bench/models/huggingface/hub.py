@@ -15,7 +15,7 @@ from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.huggingface.names import SHORT
 from tape_bench.text import shown
 
-INSTALL = "pip install 'tape-bench[hf]'"
+INSTALL = "pip install 'tape-bench[hf]' (in a checkout: pip install '.[hf]')"
 
 LARGEST_CONFIG = 1 << 22
 """Bytes that a `config.json` may have."""
@@ -65,7 +65,7 @@ def require() -> None:
     if int(transformers.__version__.split(".")[0]) < 5:
         raise ModelError(
             f"transformers {transformers.__version__} is too old; 5 or newer is needed",
-            fix=INSTALL + " --upgrade",
+            fix=f"with --upgrade: {INSTALL}",
         )
 
 

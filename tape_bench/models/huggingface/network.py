@@ -92,7 +92,7 @@ def _read(
         raise ModelError(
             f"transformers {transformers.__version__} has no {architecture}",
             where=str(checkpoint.folder),
-            fix=f"{INSTALL} --upgrade, or correct the recipe",
+            fix=f"with --upgrade: {INSTALL}; or correct the recipe",
         )
     for file in weight_files(checkpoint):
         if file.suffix == ".bin":
