@@ -38,7 +38,8 @@ INDEX = np.dtype(
 )
 """One index record: whose vectors, from which byte, how many rows, and CRC-32 of their bytes.
 
-`seal` is the exclusive or of the record's other words: what is no record does not pass for one.
+`seal` is a sum over the record's other words, each with a factor of its own: what is no record, or
+one whose words have changed places, does not pass for one.
 """
 
 SEGMENT_BYTES = 1 << 30
@@ -47,6 +48,7 @@ SEGMENT_BYTES = 1 << 30
 _ATTEMPTS = 20
 """At beginning a segment in a folder that another process may be clearing."""
 
+_FACTOR = 0x9E3779B97F4A7C15
 _SEAL = 0x7A9EBE2C
 
 _TOO_LARGE = 65_520
@@ -283,7 +285,11 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
 
 def _seals(records: NDArray[Any]) -> NDArray[np.uint32]:
     words = np.ascontiguousarray(records).view("<u4").reshape(-1, INDEX.itemsize // 4)
-    seals: NDArray[np.uint32] = np.bitwise_xor.reduce(words[:, :-1], axis=1) ^ np.uint32(_SEAL)
+    # A factor for each place, and the upper half of the sum: words that change places, or in two
+    # places by the same, show.
+    factors = np.uint64(_FACTOR) * np.arange(1, words.shape[1], dtype=np.uint64) | np.uint64(1)
+    sums = (words[:, :-1] * factors).sum(axis=1, dtype=np.uint64)
+    seals: NDArray[np.uint32] = (sums >> np.uint64(32)).astype(np.uint32) ^ np.uint32(_SEAL)
     return seals
 
 

@@ -18,6 +18,7 @@ from tape_bench.cache.segments import (
     INDEX,
     Segment,
     SegmentWriter,
+    _seals,
     decode,
     encode,
     is_being_written,
@@ -191,3 +192,19 @@ def test_a_disk_that_fills_up_halfway_through_a_batch_is_told_in_words(tmp_path:
         writer.append(keys[10:], vectors[10:])
     kept = [len(Segment(index, 8).records) for index in sorted(tmp_path.glob("*.index"))]
     assert sorted(kept) == [10, 90]
+
+
+def test_words_that_cancel_out_or_change_places_break_the_seal():
+    record = np.zeros(1, INDEX)
+    record["key"], record["rows"], record["checksum"] = b"\2" * 16, 3, 12345
+    record["seal"] = _seals(record)
+    words = record.view("<u4")
+    for change in (
+        lambda w: w[:4].fill(0),  # the four words of the key are equal
+        lambda w: w.__setitem__([0, 6], w[[6, 0]]),
+        lambda w: w.__setitem__([6, 8], w[[8, 6]]),
+        lambda w: w.__setitem__([1, 2], w[[1, 2]] ^ 0x80000000),
+    ):
+        other = words.copy()
+        change(other)
+        assert other.view(INDEX)["seal"] != _seals(other.view(INDEX))

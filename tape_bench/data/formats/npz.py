@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -122,7 +123,10 @@ def _array(content: bytes) -> NDArray[Any]:
         raise ValueError("an array is not of the size that it says")
     if not dtype.itemsize:
         return np.zeros(shape, dtype)
-    return np.frombuffer(content, dtype, offset=begin).reshape(shape, order=order)
+    found = np.frombuffer(content, dtype, offset=begin)
+    if dtype.kind == "U" and found.view(dtype.byteorder + "u4").max(initial=0) > sys.maxunicode:
+        raise ValueError("a text has letters that there are not")
+    return found.reshape(shape, order=order)
 
 
 def _described(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int, Literal["C", "F"]]:
