@@ -98,6 +98,12 @@ class TapeBertEmbedder:
         """Represent sequences in one launch; see `PackedEmbedder`."""
         readers = {"residues": _residues, "mean": _mean, "first": self._first_token}
         hidden = self._hidden([self._encode(s) for s in sequences], self.identity.layer)
+        if not all(one.isfinite().all() for one in hidden):
+            raise ModelError(
+                "the vectors are not finite",
+                where=f"{self.identity.spec}, {self.identity.dtype}",
+                fix="in half precision, try float32; else the weights are damaged",
+            )
         return Packed(
             {pool: [_to_numpy(readers[pool](one)) for one in hidden] for pool in pools},
             tokens=sum(map(len, hidden)),

@@ -310,3 +310,11 @@ class TestAgainstTape:
         with torch.inference_mode():
             expected = theirs.bert(torch.tensor([ids_of("MKVLA")]))[0][0, 1:-1]
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+def test_vectors_that_overflow_are_refused(tmp_path: Path, tape_files):
+    arrays = tape_files.weights()
+    name = next(n for n in arrays if n.endswith("encoder.layer.0.output.dense.weight"))
+    arrays[name] = np.full_like(arrays[name], 3e38)
+    with pytest.raises(ModelError, match="the vectors are not finite"):
+        adapter.load(tape_files.write(tmp_path, arrays)).embed(["MKVLA"])
