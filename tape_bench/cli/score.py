@@ -61,6 +61,7 @@ def command(
     (of_split,) = record.task.data.splits.values()
     (name,) = record.task.data.splits
     click.echo(f"{record.model.name} on {record.task.id}, {name}")
+    click.echo(f"  {record.task.data.status} data: {record.task.data.reason}")
     for metric in record.metrics:
         shown = "-" if metric.value is None else f"{metric.value:.4f}"
         if metric.interval:

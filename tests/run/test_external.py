@@ -181,6 +181,7 @@ def test_the_command(tmp_path: Path):
     done = CliRunner().invoke(program, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "5 left out: no prediction in the file" in done.output
+    assert "simulated data: " in done.output
     told = CliRunner().invoke(program, [*command, "--json"], catch_exceptions=False)
     assert json.loads(told.output)["protocol"]["id"] == "external"
     report = CliRunner().invoke(program, ["report", str(tmp_path / "out")], catch_exceptions=False)
