@@ -63,15 +63,13 @@ def protocol(name: str) -> UsageError | None:
     """Say what to do for a protocol that is not there; None where there is nothing to add."""
     if re.fullmatch(r"(fine-?_?tun(e|ed|ing)|full|lora|end-?_?to-?_?end)", name.lower()):
         return UsageError(
-            f"there is no protocol {name!r}: only 'probe', which leaves the model as it is",
-            fix="fine-tune with other software, and score the checkpoint under probe through a "
-            f"class of your own ({_PAGE}, 'A model you have fine-tuned'). The published scores "
-            "are of models fine-tuned end to end: compare them with a probe's only with care",
+            f"there is no protocol {name!r}",
+            fix="--protocol finetune trains encoder and head together (low ranks by "
+            "-P moves=lora); --protocol finetuned scores a checkpoint that is trained already",
         )
     if re.fullmatch(r"zero-?_?shot|unsupervised|likelihoods?", name.lower()):
         return UsageError(
-            f"there is no protocol {name!r}: only 'probe', which trains a head on the model's "
-            "representations",
+            f"there is no protocol {name!r}",
             fix="leave --protocol out; `tape-bench perplexity` scores guesses of hidden residues, "
             "without any training",
         )

@@ -81,6 +81,11 @@ MODELS: Mapping[str, ModelEntry] = {
         "vectors:FILE",
         "vectors computed elsewhere: npz, safetensors, Parquet, HDF5, or a folder of them",
     ),
+    "finetuned": ModelEntry(
+        "tape_bench.protocols.finetuned.model:load",
+        "finetuned:FOLDER",
+        "a checkpoint with the head of a task: ours, TAPE's, its fork's, Megatron's, transformers'",
+    ),
     "python": ModelEntry(
         "tape_bench.models.user:load",
         "python:FILE.py:CLASS",
@@ -96,6 +101,8 @@ TAPE_NAMES: Mapping[str, str] = {
 
 PROTOCOLS: dict[str, str] = {
     "probe": "tape_bench.protocols.probe.plan:Probe",
+    "finetune": "tape_bench.protocols.finetune.plan:Finetune",
+    "finetuned": "tape_bench.protocols.finetuned.plan:Finetuned",
     "external": "tape_bench.protocols.external.plan:External",
 }
 """Name -> `module:class`; `tape_bench.protocols.interface` says what the class promises."""

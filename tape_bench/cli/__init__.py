@@ -19,6 +19,7 @@ VERBS = {
     "score": "score predictions that another program made",
     "tasks": "what is measured: splits, metrics and their definitions",
     "models": "what can be scored",
+    "protocols": "the ways from a model to predictions, and what can be chosen in each",
     "data": "fetch, verify and look at the data sets",
     "embed": "write the vectors of your own proteins to a file",
     "perplexity": "how well a model guesses hidden residues: was its checkpoint read rightly?",

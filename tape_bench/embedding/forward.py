@@ -135,7 +135,7 @@ class Forward:
             with self._models_code():
                 collect = self._queued.queue_packed(sequences, pools)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             # When its turn comes, it has the memory to itself.
             return by_itself
@@ -145,7 +145,7 @@ class Forward:
                 with self._models_code():
                     packed = collect()
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 return by_itself()
             return self._taken(sequences, packed, pools)
@@ -158,7 +158,7 @@ class Forward:
             if residues <= self._fits or len(sequences) == 1:
                 return self._launch(sequences, pools)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if len(sequences) == 1:
                 raise ModelError(
@@ -204,7 +204,7 @@ class Forward:
     def _models_code(self) -> AbstractContextManager[None]:
         return users_code(
             f"the model {self.model.identity.name}: embed()",
-            unless=lambda error: _out_of_memory(error) or not self._is_users,
+            unless=lambda error: out_of_memory(error) or not self._is_users,
         )
 
     def _in_windows(self, entry: Entry, pool: Pool) -> Representation:
@@ -284,7 +284,8 @@ def check_lengths(
         )
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out."""
     # On a CPU torch has no type for it, only words.
     words = ("out of memory", "can't allocate memory", "cannot allocate memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(

@@ -182,3 +182,15 @@ HEADS: dict[Kind, dict[str, HeadEntry]] = {
     },
 }
 """Kind of task -> head name -> head."""
+
+_TRAINED = {
+    "linear": "tape_bench.heads.linear:Linear",
+    "mlp": "tape_bench.heads.linear:MLP",
+    "mlp128": "tape_bench.heads.linear:mlp128",
+}
+
+
+def beside_encoder(kind: Kind) -> dict[str, str]:
+    """Return the heads that can be trained together with an encoder, and where each is."""
+    known = {name: entry.place for name, entry in HEADS[kind].items() if entry.recipe is not None}
+    return {"linear": known["tape"]} | known if kind == "residue_pair" else known | _TRAINED

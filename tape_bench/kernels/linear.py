@@ -64,6 +64,9 @@ def adds_for_free(stream: Tensor, weight: Tensor) -> bool:
     In float32 on a CPU: there, BLAS adds its product to something anyway. Elsewhere the layer norm
     that follows does it, see `add_layer_norm`, or the product alone, see `sums_on_gpu`.
     """
+    if stream.device.type != "meta" and torch.is_autocast_enabled(stream.device.type):
+        # Training in half precision, whose products are not the stream's.
+        return False
     same = stream.dtype == arithmetic(weight.dtype, weight.device)
     return same and _plain_float32(stream) and not dispatch.fused(stream, weight)
 

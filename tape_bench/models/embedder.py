@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tape_bench.cards import TaskCard
 from tape_bench.data.vocabulary import Vocabulary
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.models.evidence import Evidence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tape_bench.models.trainable import TrainableNetwork
 
 Pool = Literal["residues", "mean", "first"]
 Representation = NDArray[np.float32]
@@ -250,4 +256,56 @@ class MaskedLanguageModel(Protocol):
 
         Returns:
             Logits `[residues, vocabulary]` each, in the order given.
+        """
+
+
+@runtime_checkable
+class Trainable(Embedder, Protocol):
+    """A model whose network can be trained with a head on it, and be what it was trained to."""
+
+    def to_train(self) -> TrainableNetwork:
+        """Return a copy of the network that may be changed, in float32; the model stays as it is.
+
+        Raises:
+            CheckpointError: the weights are damaged.
+            ModelError: this process has a part of the network only.
+        """
+
+    def retrained(self, weights: Mapping[str, Tensor], identity: Identity) -> Embedder:
+        """Return the model with some of its weights replaced.
+
+        Args:
+            weights: by the names that they have in `to_train().weights`.
+            identity: who it is then.
+
+        Raises:
+            CheckpointError: it has no such weights, or they are of another shape.
+        """
+
+
+@runtime_checkable
+class TaskPredictor(Embedder, Protocol):
+    """A model with the head of a task on it, which predicts without any training."""
+
+    def target_of(self, card: TaskCard) -> str:
+        """Return which of a task's targets its head predicts.
+
+        Raises:
+            UsageError: none: the head is of another task, or of another size.
+        """
+
+    def tokens_per_launch(self) -> int:
+        """Return the tokens worth computing at once."""
+
+    def predict(
+        self, sequences: Sequence[str], window: int | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Predict, in one launch; see `scoring.predictions.Predictions` for what.
+
+        Args:
+            sequences: proteins.
+            window: residues read at once of a longer one; None to read all whole.
+
+        Returns:
+            The values of each protein's items, end to end.
         """

@@ -53,6 +53,8 @@ class Predicted:
     """Wall time by phase."""
     residues: int = 0
     """Residues read."""
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Folders in the work folder that are to be kept beside the record, by name: trained models."""
 
 
 class Plan(Protocol):

@@ -72,6 +72,11 @@ def predictions_path(path: Path) -> Path:
     return path.with_suffix(".predictions.npz")
 
 
+def models_path(path: Path) -> Path:
+    """Return the folder where the models are kept that were trained for the record at `path`."""
+    return path.with_suffix(".models")
+
+
 def work_path(path: Path) -> Path:
     """Return the folder where an unfinished run keeps what it has done."""
     return path.with_suffix(".work")

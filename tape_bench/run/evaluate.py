@@ -253,7 +253,7 @@ def _run_alone(
     try:
         if rerun:
             for left in store.work_path(path).iterdir():
-                left.unlink(missing_ok=True)
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         store.write(path, planned.record())
         return Outcome(name, store.write(path, run(planned, embeddings, progress)), path)
     except TapeBenchError as error:
@@ -357,5 +357,21 @@ def recorded(
         provenance=account.model_copy(update={"finished": provenance.now()}),
         predictions=PredictionsRecord(file=kept.name, digest=digest),
     )
+    _keep_folders(found.folders, store.models_path(path))
     shutil.rmtree(store.work_path(path), ignore_errors=True)
     return record
+
+
+def _keep_folders(folders: Mapping[str, Path], place: Path) -> None:
+    """Move what outlives the run out of its work folder.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        for name, folder in folders.items():
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place / name, ignore_errors=True)
+            folder.replace(place / name)
+    except OSError as error:
+        raise storage_error(error, place) from error

@@ -127,7 +127,7 @@ def test_the_variables_of_all_verbs_stand_in_the_help():
         (["run", "onehot", "--seeds", "a,b", "--data", "sample"], "whole numbers"),
         (["run", "onehot", "--data", "/nowhere/at/all"], "no such data place"),
         (["run", "onehot", "--nonsense"], "No such option"),
-        (["run", "onehot", "--data", "sample", "--protocol", "finetune"], "only 'probe'"),
+        (["run", "onehot", "--data", "sample", "--protocol", "finetune"], "it is no Trainable"),
         (["run", "facebook/esm2_t6_8M_UR50D", "--data", "sample"], "write hf:facebook/esm2_t6_8M"),
         (["run", "onehot", "--data", "sample", "--dtype", "fp16"], "no option 'dtype'"),
         (["embed", "vectors.npz", "x.fasta", "-o", "y.npz"], "write vectors:vectors.npz"),

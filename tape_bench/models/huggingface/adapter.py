@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,8 +28,10 @@ from tape_bench.models.huggingface.names import pretraining
 from tape_bench.models.huggingface.network import Loaded, load_network, weights_digest
 from tape_bench.models.huggingface.reading import reading
 from tape_bench.models.huggingface.recipe import Letters, Recipe
+from tape_bench.models.huggingface.training import PaddedNetwork
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import tokens_that_fit
+from tape_bench.models.trainable import replace_weights
 
 _TOKENS = {"cpu": 2_048, "cuda": 16_384}
 """Tokens computed together, padding counted, by kind of device."""
@@ -53,6 +56,7 @@ class HuggingFace:
         self.vocabulary = vocabulary
         self.device, self.dtype, self.layer = device, dtype, layer
         self.spec = spec
+        self._replaced: Mapping[str, Tensor] = {}
         depth = self.layers
         if layer is not None and not 0 <= layer <= depth:
             raise ModelError(
@@ -71,6 +75,7 @@ class HuggingFace:
         # Weights read while nothing is to be trained could never be trained.
         with torch.inference_mode(False):
             loaded = load_network(self.checkpoint, self.recipe, self.dtype, self.device)
+        replace_weights(loaded.encoder, self._replaced, self.spec)
         self._as_loaded = state_of(loaded.encoder)
         return loaded
 
@@ -177,6 +182,31 @@ class HuggingFace:
             for pool in pools:
                 found[pool].append(pooled[pool].to("cpu", copy=True).numpy())
         return Packed(dict(found), tokens=hidden.shape[0] * hidden.shape[1])
+
+    def to_train(self) -> PaddedNetwork:
+        """Return a copy of the network that may be changed; see `Trainable`."""
+        with torch.inference_mode(False):
+            loaded = load_network(self.checkpoint, self.recipe, torch.float32, self.device)
+        replace_weights(loaded.encoder, self._replaced, self.spec)
+        return PaddedNetwork(
+            loaded.encoder,
+            lambda sequences: self._padded([self._encode(sequence) for sequence in sequences]),
+            layers=self.layers,
+            hidden=self.width,
+            depth=self.layer,
+            before=len(self.recipe.before),
+            after=len(self.recipe.after),
+            spec=self.spec,
+        )
+
+    def retrained(self, weights: Mapping[str, Tensor], identity: Identity) -> Self:
+        """Return the model with some of its weights replaced; see `Trainable`."""
+        own = copy.copy(self)
+        vars(own).pop("_loaded", None)
+        vars(own)["identity"] = identity
+        own.spec = identity.spec
+        own._replaced = {**self._replaced, **weights}
+        return own
 
     @torch.inference_mode()
     def attention_maps(self, sequence: str) -> Iterator[NDArray[np.float32]]:

@@ -7,6 +7,7 @@ with.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 
 import torch
@@ -145,6 +146,15 @@ class PackedHuggingFace(PackedTransformer):
                 )
         encoder.load_state_dict(state, assign=True)
         return encoder.eval().requires_grad_(False)
+
+    def published(self) -> Mapping[str, tuple[str, ...]]:
+        """Return what the hub calls the linear maps; see `PackedTransformer.published`."""
+        end = ".weight"
+        return {
+            ours.removesuffix(end): tuple(name.removesuffix(end) for name in theirs)
+            for ours, theirs in names(self.network, head=False).items()
+            if ours.startswith("layers.") and ours.endswith(end)
+        }
 
     def _names(self, tensors: Tensors, prefix: str, head: bool) -> dict[str, tuple[str, ...]]:
         """Return every tensor's names in the file, and see that they are just the ones there."""

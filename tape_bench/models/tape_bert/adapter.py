@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -29,6 +31,8 @@ from tape_bench.models.packing import pack
 from tape_bench.models.placement import choose_device, choose_dtype, tokens_that_fit
 from tape_bench.models.tape_bert.checkpoint import Weights, read_config, read_weights
 from tape_bench.models.tape_bert.network import Block, TapeBert
+from tape_bench.models.tape_bert.training import TapeBertNetwork
+from tape_bench.models.trainable import replace_weights
 
 TOKENS_PER_LAUNCH = {"cpu": 2_048, "cuda": 16_384}
 """Tokens computed together, by kind of device; a single longer sequence goes alone."""
@@ -131,6 +135,25 @@ class TapeBertEmbedder:
             logits = (_to_numpy(self.network.logits(_residues(one))) for one in hidden)
             found.update(zip(batch, logits, strict=True))
         return [found[index] for index in range(len(token_ids))]
+
+    def to_train(self) -> TapeBertNetwork:
+        """Return a copy of the network that may be changed; see `Trainable`."""
+
+        def encode(sequence: str) -> list[int]:
+            ids: list[int] = self._encode(sequence).tolist()
+            return [self.vocabulary.cls, *ids, self.vocabulary.sep]
+
+        def first(network: TapeBert, states: Tensor) -> Tensor:
+            return states if self.first == "token" else network.pool(states)
+
+        own = copy.deepcopy(self.network).float()
+        return TapeBertNetwork(own, encode, first, self.identity.layer)
+
+    def retrained(self, weights: Mapping[str, Tensor], identity: Identity) -> TapeBertEmbedder:
+        """Return the model with some of its weights replaced; see `Trainable`."""
+        own = copy.deepcopy(self.network)
+        replace_weights(own, weights, identity.spec)
+        return dataclasses.replace(self, identity=identity, network=own)
 
     def _encode(self, sequence: str) -> NDArray[np.int64]:
         self._check_length(len(sequence))

@@ -54,6 +54,9 @@ HEAD = {
 }
 """The masked-language-model head, which some checkpoints have."""
 
+TASK_HEADS = ("predict.", "classify.")
+"""What the names of a fine-tuned head's weights begin with."""
+
 TIED = "mlm.decoder.weight"
 """TAPE's second name for the word embeddings, in checkpoints with that head."""
 
@@ -121,6 +124,8 @@ def read_weights(folder: Path, config: TapeBertConfig) -> Weights:
             where=str(path),
             fix="give the config.json that belongs to these weights",
         )
+    # What a task's head has is not the encoder's: `finetuned:FOLDER` reads it.
+    found = {name: one for name, one in found.items() if not name.startswith(TASK_HEADS)}
     names = _names(config.num_hidden_layers, prefix, masked_head)
     wanted = {*names.values(), *([TIED] if masked_head else [])}
     _refuse("missing", sorted(wanted - found.keys()), path)
@@ -142,6 +147,23 @@ def read_weights(folder: Path, config: TapeBertConfig) -> Weights:
     if masked_head and not torch.equal(found[TIED], tensors["words.weight"]):
         raise CheckpointError(f"{TIED} differs from the word embeddings", where=str(path))
     return Weights(tensors, masked_head)
+
+
+def read_task_head(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of a fine-tuned head, in float32; none where there is no such head.
+
+    Raises:
+        CheckpointError: the file cannot be read, or some are not finite numbers.
+    """
+    path = folder / "pytorch_model.bin"
+    found = {
+        name: one
+        for name, one in _read(path).items()
+        if name.startswith(TASK_HEADS) and not name.endswith("num_batches_tracked")
+    }
+    _refuse("not numbers", [n for n, t in found.items() if not t.is_floating_point()], path)
+    _refuse("not finite", [n for n, t in found.items() if not t.isfinite().all()], path)
+    return {name: one.float() for name, one in found.items()}
 
 
 def _names(blocks: int, prefix: str, masked_head: bool) -> dict[str, str]:

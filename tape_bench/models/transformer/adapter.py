@@ -6,12 +6,13 @@ last is computed, and what overflows in half precision is computed again in floa
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,7 +35,9 @@ from tape_bench.models.embedder import (
 from tape_bench.models.packed import Layout, fetch, finite_sequences, finite_tokens
 from tape_bench.models.packing import pack
 from tape_bench.models.placement import tokens_that_fit
+from tape_bench.models.trainable import replace_weights
 from tape_bench.models.transformer.encoder import Encoder
+from tape_bench.models.transformer.training import PackedNetwork
 from tape_bench.parallel.tensor import ALONE, TensorParallel
 
 _TOKENS_ON_CPU = 2_000
@@ -64,6 +67,8 @@ class PackedTransformer(ABC):
     """Ids of the tokens put before the residues."""
     after: tuple[int, ...]
     """Ids of the tokens put after them."""
+    _replaced: Mapping[str, Tensor] = {}
+    """Weights that are not the checkpoint's."""
 
     def __init__(
         self,
@@ -125,8 +130,40 @@ class PackedTransformer(ABC):
         # Weights read while nothing is to be trained could never be trained.
         with torch.inference_mode(False):
             encoder = self.load_encoder()
+        replace_weights(encoder, self._replaced, self.spec)
         self._as_loaded = state_of(encoder)
         return encoder
+
+    def to_train(self) -> PackedNetwork:
+        """Return a copy of the network that may be changed; see `Trainable`."""
+        if self._tensor_parallel.size > 1:
+            raise ModelError(
+                "processes that share one network have a part of it each",
+                fix="train without --tensor-parallel",
+            )
+        own = copy.copy(self)
+        vars(own).pop("encoder", None)
+        own.dtype = torch.float32
+        return PackedNetwork(own.encoder, own._lay_out, self.published(), own)
+
+    def retrained(self, weights: Mapping[str, Tensor], identity: Identity) -> Self:
+        """Return the model with some of its weights replaced; see `Trainable`."""
+        own = copy.copy(self)
+        vars(own).pop("encoder", None)
+        vars(own)["identity"] = identity
+        own.spec = identity.spec
+        own._replaced = {**self._replaced, **weights}
+        return own
+
+    def published(self) -> Mapping[str, tuple[str, ...]]:
+        """Return what the blocks' linear maps are called elsewhere, by our names of their weights.
+
+        One name, or three where queries, keys and values are kept apart; none where ours will do.
+        """
+        return {}
+
+    def _lay_out(self, sequences: Sequence[str]) -> Layout:
+        return self._laid_out(*self._encoded(sequences))
 
     @property
     def changed(self) -> bool:
@@ -184,7 +221,7 @@ class PackedTransformer(ABC):
     @torch.no_grad()
     def queue_packed(self, sequences: Sequence[str], pools: Sequence[Pool]) -> Callable[[], Packed]:
         """Begin a launch, and return what waits for it; see `QueuedEmbedder`."""
-        layout = self._laid_out(*self._encoded(sequences))
+        layout = self._lay_out(sequences)
         waiting = self._computed(layout, pools)
 
         def collect() -> Packed:
@@ -223,7 +260,7 @@ class PackedTransformer(ABC):
                 "processes that share one network have some of its heads each",
                 fix="ask for attention maps without --tensor-parallel",
             )
-        layout = self._laid_out(*self._encoded([sequence]))
+        layout = self._lay_out([sequence])
         inside = slice(len(self.before), len(self.before) + len(sequence))
         for weights in self.encoder.attention_maps(layout):
             yield weights[:, inside, inside].float().cpu().numpy()
@@ -268,7 +305,7 @@ class PackedTransformer(ABC):
         """Compute sequences that overflowed in float32, and put their vectors in place."""
         if self.dtype not in (torch.float16, torch.bfloat16):
             raise self._not_finite("vectors")
-        layout = self._laid_out(*self._encoded(sequences))
+        layout = self._lay_out(sequences)
         with self._in_float32():
             found = self._computed(layout, list(by_pool))()
         if not found[_FINITE].all():

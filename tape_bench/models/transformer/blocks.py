@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tape_bench import kernels
-from tape_bench.kernels.bias_gelu import Gelu
+from tape_bench.kernels.bias_gelu import Gelu, gelu
 from tape_bench.models.transformer.attend import Attend
 from tape_bench.parallel.tensor import TensorParallel
 
@@ -115,22 +115,34 @@ class MLMHead(nn.Module):
 class Linear(nn.Linear):
     """A linear map, in the precision of its weights or one that is faster."""
 
+    lora: nn.Module | None
+    """What is added to the map while low ranks are trained, see `tape_bench.models.lora`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_module("lora", None)
+
     def reset_parameters(self) -> None:
         """Draw nothing: the weights come from a checkpoint."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map every token."""
-        return kernels.linear(x, self.weight, self.bias)
+        mapped = kernels.linear(x, self.weight, self.bias)
+        return mapped if self.lora is None else mapped + self.lora(x)
 
 
 class RowParallelLinear(nn.Module):
     """A linear map onto the stream, of inputs that tensor-parallel ranks have a part of each."""
+
+    lora: nn.Module | None
+    """As in `Linear`."""
 
     def __init__(self, inputs: int, outputs: int, parallel: TensorParallel) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs))
         self.parallel = parallel
+        self.register_module("lora", None)
 
     def forward(self, stream: Tensor, biases: Tensor | None, x: Tensor) -> Sum:
         """Map every token, and sum over the ranks.
@@ -143,6 +155,9 @@ class RowParallelLinear(nn.Module):
         Returns:
             The stream, and what is still to be added to it.
         """
+        if self.lora is not None:
+            stream = stream if biases is None else stream + biases
+            return stream + self.lora(x), kernels.linear(x, self.weight, self.bias)
         if self.parallel.size == 1 and kernels.sums_on_gpu(stream, self.weight):
             stream = kernels.linear_onto(stream, x, self.weight, None)
             return stream, widened(self.bias) if biases is None else biases + self.bias
@@ -169,6 +184,8 @@ class LinearGelu(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map and bend every token."""
+        if self.lora is not None:
+            return gelu(super().forward(x), self.form)
         return kernels.linear_gelu(x, self.weight, self.bias, self.form)
 
 

@@ -1,8 +1,7 @@
 """The probe carried through: represent every distinct sequence once, train every head.
 
-A head that has been trained is kept at once in the run's work folder, so that an interrupted
-run goes on from there. Its account, which is written last, carries the digest of its predictions
-and names the run, the target and the seed: anything else is not believed, and trained again.
+What a head predicts is kept at once in the run's work folder, see `protocols.kept`, so that an
+interrupted run goes on from there.
 """
 
 from __future__ import annotations
@@ -10,18 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace as replace_fields
-from pathlib import Path
 
-from tape_bench import memo
 from tape_bench.cards import Target
 from tape_bench.embedding.embeddings import Embeddings
 from tape_bench.models.embedder import Representation
 from tape_bench.progress import Progress
+from tape_bench.protocols import kept
 from tape_bench.protocols.interface import Assignment, Predicted
 from tape_bench.protocols.probe.plan import ProbePlan
 from tape_bench.protocols.probe.train import train
-from tape_bench.results import store
-from tape_bench.results.predictions import keep_predictions, read_predictions
 
 
 def fit(plan: ProbePlan, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
@@ -35,7 +31,7 @@ def fit(plan: ProbePlan, task: Assignment, embeddings: Embeddings, progress: Pro
             found.absent[target.name] = f"the {lacking[0]} records carry no {target.field}"
             continue
         for seed in plan.seeds:
-            if not _resume(plan, task, target.name, seed, found):
+            if not kept.recall(task, plan.card.kind, target.name, seed, found):
                 waiting.append((target, seed))
     if not waiting:
         return _in_order(found)
@@ -94,39 +90,4 @@ def _train(
     for name, predictions in trained.predictions.items():
         found.predictions.setdefault((target.name, name), {})[seed] = predictions
     found.selected[f"{target.name}/{seed}"] = trained.selected
-    kept = {(target.name, name): {seed: p} for name, p in trained.predictions.items()}
-    predictions_file, account = _kept_at(task.work, target.name, seed)
-    digest = keep_predictions(predictions_file, kept)
-    # The account comes last: a head counts as kept only once both files are whole.
-    memo.write(
-        account,
-        {
-            "head": [task.run_key, target.name, seed],
-            "predictions": digest,
-            "selected": trained.selected,
-        },
-    )
-
-
-def _resume(
-    plan: ProbePlan, task: Assignment, target_name: str, seed: int, found: Predicted
-) -> bool:
-    """Take in a head that an interrupted run has left, if it is whole and of this run."""
-    predictions_file, account = _kept_at(task.work, target_name, seed)
-    told = memo.read(account)
-    if told is None or told.get("head") != [task.run_key, target_name, seed]:
-        return False
-    if memo.attempt(lambda: store.file_digest(predictions_file)) != told.get("predictions"):
-        return False
-    kept = memo.attempt(lambda: read_predictions(predictions_file, plan.card.kind))
-    if kept is None:
-        return False
-    found.selected[f"{target_name}/{seed}"] = told["selected"]
-    for key, by_seed in kept.items():
-        found.predictions.setdefault(key, {}).update(by_seed)
-    return True
-
-
-def _kept_at(work: Path, target_name: str, seed: int) -> tuple[Path, Path]:
-    """Return where the predictions of a head are kept, and the account of it."""
-    return work / f"{target_name}-{seed}.npz", work / f"{target_name}-{seed}.json"
+    kept.keep(task, target.name, seed, trained.predictions, trained.selected)

@@ -58,9 +58,16 @@ def test_a_missing_tensor_is_named(tmp_path, tape_files):
 
 
 def test_a_tensor_left_over_is_named(tmp_path, tape_files):
-    arrays = tape_files.weights() | {"classify.main.0.bias": np.zeros(3)}
-    with pytest.raises(CheckpointError, match=r"left over:\n.*classify\.main\.0\.bias"):
+    arrays = tape_files.weights() | {"other.main.0.bias": np.zeros(3)}
+    with pytest.raises(CheckpointError, match=r"left over:\n.*other\.main\.0\.bias"):
         adapter.load(tape_files.write(tmp_path, arrays))
+
+
+def test_the_head_of_a_task_is_left_aside(tmp_path, tape_files):
+    arrays = tape_files.weights() | {"classify.classify.main.0.bias": np.zeros(3)}
+    tuned = adapter.load(tape_files.write(tmp_path, arrays))
+    plain = adapter.load(tape_files.write(tmp_path / "plain", tape_files.weights()))
+    np.testing.assert_array_equal(tuned.embed(["MKV"])[0], plain.embed(["MKV"])[0])
 
 
 def test_more_layers_than_the_configuration_says(tmp_path, tape_files):

@@ -32,6 +32,7 @@ from tape_bench.models.zip_checksums import check_tensors
 
 _EMBEDDING = "language_model.embedding."
 _WORDS = f"{_EMBEDDING}word_embeddings.weight"
+_TASK_HEAD = ("classification_head.", "language_model.pooler.")
 _LAYER = re.compile(r"language_model\.transformer\.layers\.(\d+)\.")
 _ARGS_THAT_MATTER = (
     "num_layers",
@@ -124,6 +125,17 @@ class MegatronCheckpoint:
             if shard.mapped and name not in self._shared:
                 release(part)
         return merged.flatten(0, 2) if place.weight.partition == "heads" else merged
+
+    def task_head(self) -> dict[str, Tensor]:
+        """Return the weights of a fine-tuned head and of its pooler, in float32, by their keys.
+
+        Every tensor-parallel rank has all of them.
+        """
+        last = self._stages[-1][0]
+        own = {key: t for key, t in last.tensors.items() if key.startswith(_TASK_HEAD)}
+        if last.mapped:
+            check_tensors(last.path, own)
+        return {key: tensor.float() for key, tensor in own.items()}
 
     @property
     def _shards(self) -> Iterator[Shard]:

@@ -1,0 +1,1 @@
+"""The protocol `finetune`: planned in `plan`, trained in `train`, carried through in `fit`."""

@@ -1,0 +1,1 @@
+"""The protocol `finetuned`, and the models it scores: `finetuned:FOLDER`, in `model`."""

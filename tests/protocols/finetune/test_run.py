@@ -1,0 +1,156 @@
+"""`run --protocol finetune` as a user types it: record, models beside it, kills, faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tape_bench import evaluate
+from tape_bench.errors import TasksFailedError, UsageError
+from tape_bench.protocols.finetune.trained import read_about
+from tape_bench.results import store
+
+SHAPE = {
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 600,
+    "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu_new",
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    (tmp_path / "shape.json").write_text(json.dumps(SHAPE))
+    return f"random:{tmp_path}/shape.json"
+
+
+def finetuned(model, tasks="stability", **settings):
+    settings = {"limit": 30, "epochs": 2, "batch": 8, **settings}
+    (record,) = evaluate(model, tasks, data="sample", protocol="finetune", **settings)
+    return record
+
+
+def test_the_record_says_what_moved_how_and_how_it_went(model, tmp_path):
+    record = finetuned(model, out=tmp_path / "out", moves="lora", lora_rank=2)
+    resolved = record.protocol.resolved
+    assert record.protocol.id == "finetune"
+    assert record.protocol.seeds == [0, 1, 2]
+    assert resolved["what_moved"] == "low ranks of the encoder, and head"
+    assert (resolved["lora_rank"], resolved["epochs"], resolved["optimiser"]) == (2, 2, "adamw")
+    for seed in range(3):
+        chosen = record.protocol.selected[f"stability_score/{seed}"]
+        assert len(chosen["history"]) == 2
+        assert chosen["steps"] == 8
+        assert chosen["epoch"] in (1, 2)
+    path = store.path_of(tmp_path / "out", record)
+    folders = sorted(store.models_path(path).iterdir())
+    assert [folder.name for folder in folders] == [f"stability_score-{seed}" for seed in range(3)]
+    assert {read_about(folder).seed for folder in folders} == {0, 1, 2}
+    assert not store.work_path(path).exists()
+
+
+def test_presets_give_their_values_and_options_count_before_them(model, tmp_path):
+    settings = {"out": tmp_path / "out", "preset": "schmirler-lora", "seeds": (0,)}
+    record = finetuned(model, **settings)
+    resolved = record.protocol.resolved
+    assert (resolved["lora_rank"], resolved["lora_alpha"], resolved["dropout"]) == (4, 1.0, 0.2)
+    assert (resolved["preset"], resolved["epochs"], resolved["batch"]) == ("schmirler-lora", 2, 8)
+    assert "Nature Communications 15:7407" in str(resolved["source"])
+    with pytest.raises(TasksFailedError, match=r"preset.*schmirler-lora"):
+        finetuned(model, out=tmp_path / "out", preset="schmirler-lorra")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"head": "aligned_ridge"}, "no head"),
+        ({"learning_rate": -1.0}, "learning_rate must be above 0"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"dropout": 1.0}, "dropout is a share"),
+        ({"moves": "lora", "lora_maps": "nothing"}, "none of the maps nothing"),
+    ],
+)
+def test_values_that_make_no_sense_are_told(model, tmp_path, wrong, said):
+    with pytest.raises((TasksFailedError, UsageError), match=said):
+        finetuned(model, out=tmp_path / "out", seeds=(0,), **wrong)
+
+
+def test_a_model_that_cannot_be_trained_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UsageError, match="it is no Trainable, it lacks"):
+        finetuned("onehot", out=tmp_path / "out")
+
+
+def test_weights_are_not_kept_where_nobody_wants_them(model, tmp_path):
+    record = finetuned(model, out=tmp_path / "out", seeds=(0,), save=False)
+    assert not store.models_path(store.path_of(tmp_path / "out", record)).exists()
+
+
+def test_the_same_again_is_found_done_and_from_scratch_is_the_same(model, tmp_path):
+    first = finetuned(model, out=tmp_path / "a", seeds=(0,))
+    again = finetuned(model, out=tmp_path / "a", seeds=(0,))
+    other = finetuned(model, out=tmp_path / "b", seeds=(0,))
+    assert again.digest == first.digest
+    assert other.metrics == first.metrics
+    assert other.protocol.selected == first.protocol.selected
+    assert other.predictions == first.predictions
+
+
+def command(model: str, out: Path) -> list[str]:
+    options = [
+        "-P",
+        "epochs=30",
+        "-P",
+        "patience=30",
+        "-P",
+        "batch=8",
+        "--limit",
+        "60",
+        "--seeds",
+        "0,1",
+    ]
+    place = ["--data", "sample", "--out", str(out), "--quiet"]
+    run = [sys.executable, "-m", "tape_bench", "run", model, "-t", "stability"]
+    return [*run, "--protocol", "finetune", *options, *place]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_weights_bit_for_bit(model, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = time.monotonic()
+    subprocess.run(command(model, tmp_path / "whole"), check=True, env=environment)
+    seconds = time.monotonic() - started
+    moments, kills = random.Random(0), 0
+    for _ in range(8):
+        process = subprocess.Popen(command(model, tmp_path / "killed"), env=environment)
+        try:
+            process.wait(timeout=moments.uniform(0.3, 0.7) * seconds)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    subprocess.run(command(model, tmp_path / "killed"), check=True, env=environment)
+    assert kills >= 2
+    found = {}
+    for name in ("whole", "killed"):
+        (path,) = (tmp_path / name).rglob("finetune-*.json")
+        record = store.read(path)
+        weights = {
+            file.relative_to(path.parent): file.read_bytes()
+            for file in sorted(store.models_path(path).rglob("*"))
+            if file.is_file()
+        }
+        found[name] = (record.metrics, record.protocol, record.predictions, weights)
+        assert len(weights) == 6
+        assert not store.work_path(path).exists()
+    assert found["whole"] == found["killed"]
