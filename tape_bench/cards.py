@@ -245,10 +245,25 @@ class Measurement(_Declared):
     metric: str
     """Our id of the metric the score is, or the published wording where none fits."""
     protocol: str
+    """`finetune`, `frozen` (a head of their own on representations) or `zero_shot`."""
+    moved: str = "all"
+    """What training moved: `all`, `LoRA`, `head`, `nothing`."""
     split: str
+    """A split of the task's card, or the published wording where it is none of them."""
+    decimals: int = Field(default=2, ge=0, le=6)
+    """Decimals it was published with."""
+    task: str | None = None
+    """The task, where the entry's key is not its name: a score beside the headline one."""
+    lines: str = ""
+    """Where in the source: lines, or the table and its row."""
     comparable: bool
     reason: str = ""
     """Why it is not comparable, or what to bear in mind."""
+
+    @property
+    def way(self) -> str:
+        """Protocol and what moved, e.g. `finetune`, `finetune, LoRA` or `frozen, head`."""
+        return self.protocol if self.moved == "all" else f"{self.protocol}, {self.moved}"
 
     @model_validator(mode="after")
     def _says_why(self) -> Self:
@@ -258,13 +273,22 @@ class Measurement(_Declared):
 
 
 class BaselineRow(_Declared):
-    """One published model: its scores by task."""
+    """One published model: its scores by task.
+
+    A key that is no task's name is a score beside the headline one; its measurement has the task.
+    """
 
     model: str
     scores: dict[str, FiniteFloat]
     note: str = ""
+    lines: str = ""
+    """Where in the source the row stands."""
     measured: dict[str, Measurement] = {}
-    """By task, where this row was measured otherwise than the table's other rows."""
+    """By key, where this row was measured otherwise than the table's other rows."""
+    ours: str | None = None
+    """Name of our model that is the same, if there is one: measured again, it stands beside."""
+    differs: dict[str, str] = {}
+    """Key -> why our score of the same model differs."""
 
 
 class BaselineTable(_Declared):
@@ -276,6 +300,8 @@ class BaselineTable(_Declared):
     """Key of `tasks/citations.bib`."""
     source: str
     """Where exactly the scores stand."""
+    beside: bool = True
+    """Whether the rows stand in the leaderboard, too, or in the list of published scores only."""
     measured: dict[str, Measurement]
     rows: tuple[BaselineRow, ...]
 
@@ -293,12 +319,18 @@ class BaselineTable(_Declared):
             for task in row.measured
             if task not in row.scores
         ]
+        faults += [
+            f"{row.model}: differs.{task} without a score for {task!r}"
+            for row in self.rows
+            for task in row.differs
+            if task not in row.scores
+        ]
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
     def measurement(self, row: BaselineRow, task: str) -> Measurement:
-        """Return how a row's score for a task was measured."""
+        """Return how a row's score was measured; the key is a task, or a score beside it."""
         return row.measured.get(task) or self.measured[task]
 
 

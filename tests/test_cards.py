@@ -114,22 +114,31 @@ def test_every_published_figure_says_how_it_was_measured():
     for table in registry.baselines():
         assert table.citation in keys
         own = [item for row in table.rows for item in row.measured.items()]
-        for task, measured in (*table.measured.items(), *own):
-            card = registry.task(task)
-            assert measured.split in card.splits
-            assert measured.protocol == "finetune"
+        for key, measured in (*table.measured.items(), *own):
+            card = registry.task(measured.task or key)
+            assert measured.split in card.splits or not measured.comparable
+            assert measured.protocol in ("finetune", "frozen", "zero_shot")
+            assert measured.moved in ("all", "LoRA", "head", "nothing")
             if measured.comparable:
                 assert measured.metric in [metric.id for metric in card.metrics]
             else:
                 assert len(measured.reason) > 40
 
 
+def test_published_figures_have_no_more_decimals_than_they_are_said_to():
+    for table in registry.baselines():
+        for row in table.rows:
+            for key, value in row.scores.items():
+                assert value == round(value, table.measurement(row, key).decimals), row.model
+
+
 def test_no_published_contact_figure_is_called_comparable():
     measured = [
-        table.measurement(row, "contact")
+        table.measurement(row, key)
         for table in registry.baselines()
         for row in table.rows
-        if "contact" in row.scores
+        for key in row.scores
+        if (table.measurement(row, key).task or key) == "contact"
     ]
     assert measured
     assert not any(one.comparable for one in measured)

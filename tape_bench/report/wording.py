@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tape_bench.report.leaderboard.table import Cell, Column, Group, Leaderboard, Row
+from itertools import groupby
+
+from tape_bench.report.leaderboard.table import (
+    Cell,
+    Column,
+    Group,
+    Leaderboard,
+    PublishedScore,
+    Remeasured,
+    Row,
+)
 
 DASH = "—"
 DAGGER = "†"
@@ -109,3 +119,31 @@ def proteins(one: Group, column: int, cell: Cell) -> str:
 def kind(row: Row) -> str:
     """Write what sort of row it is, e.g. `control, bfloat16`."""
     return ", ".join(filter(None, ("control" if row.control else "", plain(row.variant))))
+
+
+def by_protocol(leaderboard: Leaderboard) -> list[tuple[str, list[PublishedScore]]]:
+    """Part the published scores by protocol and what moved."""
+    parted = groupby(leaderboard.published, lambda one: one.way)
+    return [(way, list(scores)) for way, scores in parted]
+
+
+def comparable(one: PublishedScore) -> str:
+    """Write whether a published score may stand beside ours, and what to bear in mind."""
+    if one.comparable:
+        return f"yes; {one.reason}" if one.reason else "yes"
+    return f"no: {one.reason}"
+
+
+def measured_again(one: Remeasured) -> str:
+    """Write our score of a published model, with its interval."""
+    value = number(one.value, 3)
+    if one.low is None or one.high is None:
+        return value
+    return f"{value} ({number(one.low, 3)} – {number(one.high, 3)})"
+
+
+def difference(one: Remeasured) -> str:
+    """Write how much better ours is, unless the two are different metrics."""
+    if not one.published.comparable:
+        return f"{DASH}, another metric: {one.published.metric}"
+    return number(one.value - one.published.value, one.published.digits, "+")

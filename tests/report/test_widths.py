@@ -48,7 +48,7 @@ def board(make):
 
 
 def words(text: str) -> set[str]:
-    return set(re.split(r"[\s–,≈†]+|[ᵃ-ᶿʰ-ʸⁱ]+", text))
+    return set(re.split(r"[\s–,≈†]+|[ᵃ-ᶿʰ-ʸⁱⁿ]+", text))
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from tape_bench.cards import BaselineTable, TaskCard
 from tape_bench.report import grouping
-from tape_bench.report.leaderboard import ranking, rows
+from tape_bench.report.leaderboard import published, ranking, rows
 from tape_bench.report.leaderboard.table import Column, Leaderboard, Section
 from tape_bench.results.record import RunRecord
 
@@ -63,7 +63,16 @@ def build_leaderboard(
                 tuple(ranking.groups(ranking.ranked(table, columns))),
             )
         )
-    return Leaderboard(tuple(sections), tuple(said), _citations(sections, cards))
+    real = next((section for section in sections if not section.simulated), None)
+    listed = published.listed(baselines, real.columns) if real else ()
+    measured = [record for record in kept if record.task.data.status != "simulated"]
+    return Leaderboard(
+        tuple(sections),
+        tuple(said),
+        _citations(sections, cards),
+        listed,
+        published.remeasured(baselines, measured),
+    )
 
 
 def _citations(sections: Sequence[Section], cards: Mapping[str, TaskCard]) -> tuple[str, ...]:

@@ -18,9 +18,6 @@ OFFICIAL = "official"
 PUBLISHED = "published"
 """Data status of other people's scores: nobody can check their digest."""
 
-PUBLISHED_DIGITS = 2
-"""Decimals the papers give."""
-
 
 def ours(
     records: Sequence[RunRecord], columns: Sequence[Column], files: Mapping[str, str]
@@ -44,14 +41,14 @@ def ours(
 
 
 def published(tables: Sequence[BaselineTable], columns: Sequence[Column]) -> list[Row]:
-    """Turn published scores into rows; tables without a score for these columns give none."""
+    """Turn published scores into rows; tables that do not stand beside ours give none."""
     return [
         Row(
             model=row.model,
             variant="",
             protocol=", ".join(
                 dict.fromkeys(
-                    table.measurement(row, c.task).protocol for c in columns if c.task in row.scores
+                    table.measurement(row, c.task).way for c in columns if c.task in row.scores
                 )
             ),
             cells=tuple(
@@ -68,6 +65,7 @@ def published(tables: Sequence[BaselineTable], columns: Sequence[Column]) -> lis
             remarks=(row.note,) if row.note else (),
         )
         for table in tables
+        if table.beside
         for row in table.rows
         if any(column.task in row.scores for column in columns)
     ]
@@ -84,13 +82,13 @@ def _published_cell(value: float, measured: Measurement, column: Column) -> Cell
     return Cell(
         state="scored",
         value=value,
-        digits=PUBLISHED_DIGITS,
+        digits=measured.decimals,
         daggers=tuple(daggers),
         remarks=(measured.reason,) if measured.comparable and measured.reason else (),
         data=PUBLISHED,
         metric=measured.metric if measured.metric != column.metric else None,
         split=measured.split if measured.split != column.split else None,
-        pool=None if daggers else _pool(measured.protocol, f"{OFFICIAL}, all"),
+        pool=None if daggers else _pool(measured.way, f"{OFFICIAL}, all"),
     )
 
 

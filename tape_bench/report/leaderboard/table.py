@@ -136,6 +136,40 @@ class Section:
         return tuple(row for group in self.groups for row in group.rows)
 
 
+@dataclass(frozen=True)
+class PublishedScore:
+    """One score of others, with all that is known of how it was measured."""
+
+    way: str
+    """Protocol and what moved, e.g. `finetune`, `finetune, LoRA` or `frozen, head`."""
+    model: str
+    task: str
+    metric: str
+    split: str
+    value: float
+    digits: int
+    comparable: bool
+    reason: str
+    """Why it is not comparable, or what to bear in mind."""
+    source: str
+
+
+@dataclass(frozen=True)
+class Remeasured:
+    """A published score beside ours of the same model."""
+
+    published: PublishedScore
+    model: str
+    """Ours."""
+    way: str
+    """Our protocol and head."""
+    value: float
+    low: float | None
+    high: float | None
+    why: str
+    """What explains the difference."""
+
+
 @dataclass(frozen=True, repr=False)
 class Leaderboard:
     """The whole table with its footnotes, each of which stands once."""
@@ -145,6 +179,10 @@ class Leaderboard:
     """What a reader must know of the whole table: records left out, mixed data."""
     citations: tuple[str, ...] = ()
     """BibTeX keys of the data sets and baselines that appear."""
+    published: tuple[PublishedScore, ...] = ()
+    """Every published score of the tasks shown, protocol by protocol; for pages, not terminals."""
+    remeasured: tuple[Remeasured, ...] = ()
+    """Models of published rows that were measured here, too."""
 
     def to_frame(self) -> DataFrame:
         """Return one row for each score, with the columns of the CSV format."""

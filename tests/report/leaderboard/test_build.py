@@ -339,3 +339,34 @@ def test_data_sets_and_papers_are_cited(make, cards):
     board = build_leaderboard([make()], [published()], cards)
 
     assert board.citations == ("rao2019tape", "sarkisyan2016gfp")
+
+
+def test_every_published_score_is_listed_under_what_moved(make, cards):
+    board = build_leaderboard([make("stability")], registry.baselines(), cards)
+
+    found = {(one.way, one.model): one.value for one in board.published}
+
+    # Schmirler et al. 2024, Tables S3 and S4.
+    assert found["frozen, head", "ESM-2 650M"] == 0.664
+    assert found["finetune", "ESM-2 650M"] == 0.743
+    assert found["finetune, LoRA", "ESM-2 3B"] == 0.841
+    assert {one.task for one in board.published} == {"stability"}
+    assert not any(r.model == "ESM-2 3B" for r in board.sections[0].rows)
+
+
+def test_a_model_measured_again_stands_beside_its_published_score(make, cards):
+    board = build_leaderboard(
+        [make("stability", 0.105, model="onehot")], registry.baselines(), cards
+    )
+
+    (one,) = board.remeasured
+    assert (one.published.model, one.published.value, one.value) == ("One Hot", 0.19, 0.105)
+    assert "17 wild types" in one.why
+
+
+def test_simulated_data_brings_no_published_scores(make, cards):
+    board = build_leaderboard(
+        [make("stability", data="simulated", model="onehot")], registry.baselines(), cards
+    )
+
+    assert board.published == board.remeasured == ()

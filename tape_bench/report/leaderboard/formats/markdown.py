@@ -20,6 +20,7 @@ def render(leaderboard: Leaderboard) -> str:
     lines += [
         f"- <sup>{letter}</sup> {escape(text)}" for text, letter in leaderboard.footnotes.items()
     ]
+    lines += ["", *_remeasured(leaderboard), *_published(leaderboard)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -75,3 +76,45 @@ def _figure(leaderboard: Leaderboard, group: Group, index: int, cell: Cell) -> s
 
 def _raised(letters: str) -> str:
     return f"<sup>{letters}</sup>" if letters else ""
+
+
+def _remeasured(leaderboard: Leaderboard) -> list[str]:
+    if not leaderboard.remeasured:
+        return []
+    head = ["published", "task, split", "score", "ours", "score", "difference", "why"]
+    rows = [
+        [
+            f"{one.published.model} ({one.published.way})",
+            f"{one.published.task}, {one.published.split}",
+            wording.number(one.published.value, one.published.digits),
+            f"{one.model} ({one.way})",
+            wording.measured_again(one),
+            wording.difference(one),
+            one.why,
+        ]
+        for one in leaderboard.remeasured
+    ]
+    return ["**Measured here, beside what was published**", "", *_plain(head, rows), ""]
+
+
+def _published(leaderboard: Leaderboard) -> list[str]:
+    lines = []
+    head = ["model", "task", "metric", "split", "score", "comparable, or why not", "source"]
+    for way, scores in wording.by_protocol(leaderboard):
+        rows = [
+            [
+                *(one.model, one.task, one.metric, one.split),
+                wording.number(one.value, one.digits),
+                wording.comparable(one),
+                one.source,
+            ]
+            for one in scores
+        ]
+        lines += [f"**All published scores: {escape(way)}**", "", *_plain(head, rows), ""]
+    return lines
+
+
+def _plain(head: list[str], rows: list[list[str]]) -> list[str]:
+    rules = ["---"] * len(head)
+    lines = (head, rules, *([escape(cell) for cell in row] for row in rows))
+    return [f"| {' | '.join(cells)} |" for cells in lines]
