@@ -46,3 +46,9 @@ def test_the_hub_beside_transformers() -> None:
     for precision in ("float32", "bfloat16"):
         for way in ("packed", "documented", "sorted"):
             assert f"| tiny | {precision} | {way} |" in said
+
+
+def test_fine_tuning_beside_the_librarys_trainer() -> None:
+    said = run("benchmarks.finetune", "--shape", "tiny", "--proteins", "8", "--rounds", "1")
+    for way in ("packed", "trainer", "grouped"):
+        assert f"| tiny | {way} |" in said

@@ -98,6 +98,15 @@ class Plan(Protocol):
 
 
 @runtime_checkable
+class JointPlan(Plan, Protocol):
+    """A plan that all processes of a run carry out together; the first one's answer counts."""
+
+    @property
+    def joint(self) -> bool:
+        """True."""
+
+
+@runtime_checkable
 class EvaluationProtocol(Protocol):
     """A way from a model to predictions. Its options are the fields of the dataclass it is."""
 

@@ -36,7 +36,7 @@ from tape_bench.models.embedder import Embedder, Identity
 from tape_bench.models.evidence import agree
 from tape_bench.models.function import Function, from_function, takes_sequences
 from tape_bench.progress import Progress
-from tape_bench.protocols.interface import Predicted, check_model
+from tape_bench.protocols.interface import JointPlan, Predicted, check_model
 from tape_bench.results import provenance, store
 from tape_bench.results.record import (
     PredictionsRecord,
@@ -166,8 +166,9 @@ def run_tasks(
     ) as embeddings:
         progress.begin(identity.name)
         _represent_all(waiting, embeddings, progress)
-        rest = embeddings.meet()
-        # Of several processes one goes on.
+        joint = all(isinstance(one.steps, JointPlan) for one in waiting)
+        rest = embeddings if joint else embeddings.meet()
+        # Of several processes one goes on, unless all are needed.
         if rest is not None:
             for number, one in enumerate(decided, 1):
                 if isinstance(one, Outcome):
@@ -235,6 +236,10 @@ def _represent_all(waiting: Sequence[RunPlan], embeddings: Embeddings, progress:
 
 def _run(planned: RunPlan, embeddings: Embeddings, rerun: bool, progress: Progress) -> Outcome:
     """Run one task and write its record, whole or failed."""
+    if not embeddings.session.executor.leads:
+        # Another process writes the record of what all do together.
+        planned.steps.run(planned.assignment(planned.examples()), embeddings, progress)
+        return Outcome(planned.card.name)
     path, name = planned.path, planned.card.name
     with contextlib.ExitStack() as stack:
         try:

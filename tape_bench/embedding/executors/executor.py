@@ -2,22 +2,27 @@
 
 `LocalProcesses` starts others on this machine; `Ranks` is one of those that it, torchrun or srun
 has started. Another way to have many machines compute, such as Ray, is another class with these
-four members: hand each share of a job to a process that has the model, let it call `compute`, and
+five members: hand each share of a job to a process that has the model, let it call `compute`, and
 add up what they return.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from tape_bench import registry
 from tape_bench.models.embedder import Embedder
 
 if TYPE_CHECKING:
     from tape_bench.cache.vectors import Cache
     from tape_bench.embedding.fill import Missing
     from tape_bench.progress import Advance
+
+
+Hear = Callable[[int, int, str], None]
+"""Called with what is done, what there is in all, and how it goes."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,19 @@ class Executor(Protocol):
             PeerLostError: another process of the run is gone.
         """
 
+    def together(self, part: str, payload: Any, hear: Hear) -> None:
+        """Have all processes do something together, such as training one network.
+
+        Args:
+            part: `module:function`, called in every process with a copy of the model, the payload,
+                the process's `Team` and what hears of progress.
+            payload: what all are told; it is pickled where processes are started.
+            hear: called with what is done, what there is in all, and how it goes.
+
+        Raises:
+            TapeBenchError: what a process raised, or PeerLostError where one is gone.
+        """
+
     def meet(self, computed: Computed) -> tuple[Executor, Computed] | None:
         """Wait for processes that run the same command, all but one of which are done then.
 
@@ -107,6 +125,12 @@ class Serial:
         from tape_bench.embedding.fill import compute
 
         return compute(self._model, job.shares[0], job.cache, job.tokens_per_batch, progress)
+
+    def together(self, part: str, payload: Any, hear: Hear) -> None:
+        """Do it alone; see `Executor`."""
+        from tape_bench.parallel.team import Team
+
+        registry.resolve(part)(self._model, payload, Team(), hear)
 
     def meet(self, computed: Computed) -> tuple[Executor, Computed]:
         """Go on: there is nobody else."""

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tape_bench.atomic import replace
-from tape_bench.embedding.executors.executor import NOTHING, Computed, Executor, Job
-from tape_bench.errors import PeerLostError, TapeBenchError
+from tape_bench.embedding.executors.executor import NOTHING, Computed, Executor, Hear, Job
+from tape_bench.errors import PeerLostError, TapeBenchError, UsageError
 from tape_bench.leftovers import temporary_folder
 from tape_bench.results.provenance import usable_cores
 
@@ -38,8 +38,12 @@ _GRACE = 10.0
 ASSIGNMENT, MEETING = "assignment", "meeting"
 """Files of the private folder that ranks are started with."""
 
-Told = int | Computed | TapeBenchError | str | None
-"""Residues done; the outcome; an error; the traceback of a crash; None when a rank has ended."""
+Progress = tuple[int, int, str]
+"""What is done, what there is in all, and how it goes."""
+
+Told = int | Progress | Computed | TapeBenchError | str | None
+"""Residues done; the progress of what ranks do together; the outcome; an error; the traceback of a
+crash; None when a rank has ended."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,20 @@ class Assignment:
     tensor: int
     threads: int
     """Threads of a rank on a CPU."""
+
+
+@dataclass(frozen=True)
+class TogetherAssignment(Assignment):
+    """What ranks are told that do something together; see `Executor.together`."""
+
+    part: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class ShareAssignment(Assignment):
+    """What ranks are told that each compute a share of sequences."""
+
     folder: Path
     """The model's folder in the cache."""
     hidden: int
@@ -85,7 +103,7 @@ class LocalProcesses:
         """
         # A group without work is not started.
         busy = [missing for missing in job.shares if missing]
-        assignment = Assignment(
+        assignment = ShareAssignment(
             spec=self.spec,
             options=self.options,
             devices=self.devices[: len(busy) * self.tensor],
@@ -99,10 +117,25 @@ class LocalProcesses:
         )
         total = sum(len(entry.sequence) for missing in busy for entry in missing)
         with _Supervised(assignment) as ranks:
-            for done in ranks.progress():
-                if progress is not None:
-                    progress(done, total)
+            for told in ranks.progress():
+                if progress is not None and isinstance(told, int):
+                    progress(told, total)
             return reduce(Computed.beside, ranks.computed, NOTHING)
+
+    def together(self, part: str, payload: Any, hear: Hear) -> None:
+        """Start ranks that do it; see `Executor`."""
+        if self.tensor > 1:
+            raise UsageError(
+                "processes that share one network cannot do this together",
+                fix="leave --tensor-parallel out",
+            )
+        assignment = TogetherAssignment(
+            self.spec, self.options, self.devices, 1, self._threads, part, payload
+        )
+        with _Supervised(assignment) as ranks:
+            for told in ranks.progress():
+                if isinstance(told, tuple):
+                    hear(*told)
 
     def meet(self, computed: Computed) -> tuple[Executor, Computed]:
         """Go on: the ranks have ended with the job."""
@@ -144,8 +177,8 @@ class _Supervised:
             process.wait()
         self._folder.close()
 
-    def progress(self) -> Iterator[int]:
-        """Yield the residues done by all, until every rank has ended.
+    def progress(self) -> Iterator[int | Progress]:
+        """Yield the residues done by all, or how the first says it goes, until all have ended.
 
         Raises:
             TapeBenchError: the first thing that went wrong in any of them.
@@ -165,6 +198,9 @@ class _Supervised:
                 case int():
                     self._done[rank] = told
                     yield sum(self._done[:: self._tensor])
+                case tuple():
+                    if rank == 0:
+                        yield told
                 case Computed():
                     self.computed += [told] if speaks_for_group else []
                 case str():

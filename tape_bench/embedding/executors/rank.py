@@ -47,6 +47,7 @@ def _work(folder: Path, rank: int, messages: BinaryIO) -> None:
 
     from tape_bench.cache.vectors import Cache
     from tape_bench.embedding.executors.executor import Job
+    from tape_bench.embedding.executors.local import TogetherAssignment
     from tape_bench.embedding.executors.ranks import Ranks
     from tape_bench.models import load_model
     from tape_bench.parallel.launchers import Place
@@ -58,10 +59,15 @@ def _work(folder: Path, rank: int, messages: BinaryIO) -> None:
     world = World(Place(rank, size, rank, size, one_machine=True), assigned.tensor)
     options = {**assigned.options, **({"device": device} if device else {})}
     # Those that share sequences alone have nothing to tell each other.
-    if assigned.tensor > 1:
+    if assigned.tensor > 1 or isinstance(assigned, TogetherAssignment):
         meeting = str(folder / MEETING)
         world.store = distributed.FileStore(meeting, size)  # type: ignore[attr-defined]
-        options["tensor_parallel"] = world.connect(device or "cpu")
+        connected = world.connect(device or "cpu")
+        options |= {"tensor_parallel": connected} if assigned.tensor > 1 else {}
+    if isinstance(assigned, TogetherAssignment):
+        ranks = Ranks(load_model(assigned.spec, **options), world)
+        ranks.together(assigned.part, assigned.payload, lambda *told: _tell(messages, told))
+        return
     cache = Cache(assigned.folder, assigned.hidden, assigned.stored)
     executor = Ranks(load_model(assigned.spec, **options), world)
     job = Job(assigned.shares, cache, assigned.tokens_per_batch)

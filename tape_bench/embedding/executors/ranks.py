@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import reduce
+from typing import Any
 
-from tape_bench.embedding.executors.executor import Computed, Executor, Job, Serial
+from tape_bench import registry
+from tape_bench.embedding.executors.executor import Computed, Executor, Hear, Job, Serial
 from tape_bench.embedding.fill import Missing, compute
 from tape_bench.embedding.forward import Entry
 from tape_bench.models.embedder import Embedder
 from tape_bench.parallel.processes import World
+from tape_bench.parallel.team import Team
 from tape_bench.progress import Advance
 
 
@@ -36,6 +39,10 @@ class Ranks:
             progress,
             writes=self._world.writes,
         )
+
+    def together(self, part: str, payload: Any, hear: Hear) -> None:
+        """Do this process's part of it; see `Executor`."""
+        registry.resolve(part)(self._model, payload, Team.of_all(), hear)
 
     def meet(self, computed: Computed) -> tuple[Executor, Computed] | None:
         """Wait for all; the first goes on alone, and knows what all computed."""

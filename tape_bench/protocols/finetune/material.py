@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Material:
     device: torch.device
     longest: int | None = None
     """Residues read of each protein, from its start."""
+    _items: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -58,10 +59,18 @@ class Material:
             known = (known - self.scale.centre) / self.scale.spread
         return truth_of(kind, known)
 
+    def items(self, row: int) -> int:
+        """Return how many items of a protein count."""
+        if self.split.card.kind in ("sequence_class", "sequence_value"):
+            return 1
+        if row not in self._items:
+            self._items[row] = items_of(self.split.card.kind, self.truth(row))
+        return self._items[row]
+
     def taken(self, rows: Sequence[int]) -> tuple[list[str], list[Tensor], int]:
         """Return proteins, what is known of them on the device, and how many items count."""
         truth = [self.truth(row) for row in rows]
-        items = sum(items_of(self.split.card.kind, one) for one in truth)
+        items = sum(self.items(row) for row in rows)
         return [self.sequence(row) for row in rows], [t.to(self.device) for t in truth], items
 
     def launches(

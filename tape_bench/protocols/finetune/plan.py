@@ -118,6 +118,8 @@ class FinetunePlan:
     save: bool = True
     version: ClassVar[str] = VERSION
     seed_matters: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
+    """All processes train one network, each on its part of every step."""
 
     @property
     def resolved(self) -> dict[str, JsonValue]:

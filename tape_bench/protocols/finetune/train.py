@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from tape_bench.embedding.forward import out_of_memory
 from tape_bench.errors import ModelError
 from tape_bench.heads.fit import seeded
 from tape_bench.models.trainable import TrainableNetwork
+from tape_bench.parallel.team import Team
 from tape_bench.protocols.finetune import moves
 from tape_bench.protocols.finetune.material import Material, Scale
 from tape_bench.protocols.finetune.plan import FinetunePlan
@@ -32,7 +34,9 @@ from tape_bench.protocols.finetune.schedule import factor, number, shuffled
 from tape_bench.protocols.finetune.scorer import Scorer, values_of
 from tape_bench.protocols.truth import beside_truth
 from tape_bench.scoring.metrics import find, score
-from tape_bench.scoring.predictions import Predictions
+from tape_bench.scoring.predictions import Predictions, items_per_example
+
+ALONE = Team()
 
 TOKENS = {"cpu": 4_096, "cuda": 16_384}
 """Tokens of one launch, by kind of device; a step of more is several launches."""
@@ -79,6 +83,7 @@ class Training:
         network: TrainableNetwork,
         seed: int,
         window: int | None = None,
+        team: Team = ALONE,
     ) -> None:
         """Draw the head, and what is added to the encoder.
 
@@ -90,9 +95,11 @@ class Training:
             network: the encoder, a copy of its own, on its device.
             seed: decides the head, the order of proteins, and dropout.
             window: see `Assignment`.
+            team: the processes that train together; every one of them does the same.
         """
         recipe, card = plan.recipe, plan.card
         self.plan, self.target, self.seed, self.recipe = plan, target, seed, recipe
+        self.team = team
         self.device = next(network.parameters()).device
         scales = card.kind == "sequence_value" and recipe.standardise
         self.scale = Scale.of(train, target) if scales else Scale()
@@ -185,13 +192,18 @@ class Training:
 
     def _step(self, rows: Sequence[int]) -> None:
         while True:
+            summed, items, fits = 0.0, 0, True
             try:
                 summed, items = self._gradients(rows)
-                break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            # Out of the handler, whose traceback would keep what failed alive.
+                fits = False
+            # Out of the handler, whose traceback would keep what failed alive; and where one
+            # process has too little memory, all must do the same.
+            summed, short = self.team.total(summed, float(not fits))
+            if not short:
+                break
             self._halve(rows)
         account = self.account
         if not math.isfinite(summed):
@@ -201,6 +213,7 @@ class Training:
                 fix="choose a lower learning_rate, a longer warmup, or precision float32",
             )
         if items:
+            self.team.add_up(self._all_gradients())
             now = factor(self.recipe, account.step, self.steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = group["rate"] * now
@@ -212,18 +225,31 @@ class Training:
                 torch.nn.utils.clip_grad_norm_(held, self.recipe.clip)
             self.scaler.step(self.optimiser)
             self.scaler.update()
+        account.residues += sum(len(self.train.sequence(row)) for row in rows)
         account.step += 1
         account.summed, account.items = account.summed + summed, account.items + items
+
+    def _all_gradients(self) -> list[Tensor]:
+        """Return the gradients of all that is trained, zero where this process had no part."""
+        found = []
+        for group in self.optimiser.param_groups:
+            for weight in group["params"]:
+                if self.team.size > 1 and weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+                found += [] if weight.grad is None else [weight.grad]
+        return found
 
     def _gradients(self, rows: Sequence[int]) -> tuple[float, int]:
         """Add up the gradients of a step's mean loss, launch by launch; return the sum."""
         self.scorer.train()
         self.optimiser.zero_grad()
         launches = self.train.launches(rows, self.scorer.network, self.tokens)
-        taken = [self.train.taken(launch) for launch in launches]
-        items = sum(count for _, _, count in taken)
+        items = sum(self.train.items(row) for row in rows)
         summed = 0.0
-        for place, (sequences, truth, count) in enumerate(taken):
+        for place, launch in enumerate(launches):
+            if place % self.team.size != self.team.rank:
+                continue
+            sequences, truth, count = self.train.taken(launch)
             if not count:
                 continue
             with seeded(number(self.seed, "step", self.account.step, place), self.device):
@@ -231,7 +257,6 @@ class Training:
                     loss = self.scorer.loss(sequences, truth)[0]
                 self.scaler.scale(loss / items).backward()
             summed += float(loss.detach())
-        self.account.residues += sum(len(s) for sequences, _, _ in taken for s in sequences)
         return summed, items
 
     def _halve(self, rows: Sequence[int]) -> None:
@@ -288,9 +313,10 @@ class Training:
         """Predict a split, and return the mean loss over its items."""
         self.scorer.eval()
         kind = self.plan.card.kind
-        found: list[Any] = [np.empty(0, np.float32)] * len(material)
+        found: list[Any] = [None] * len(material)
         summed, items = 0.0, 0
-        waiting = material.launches(range(len(material)), self.scorer.network, self.looked_at)
+        launches = material.launches(range(len(material)), self.scorer.network, self.looked_at)
+        waiting = launches[self.team.rank :: self.team.size]
         while waiting:
             launch = waiting.pop(0)
             sequences, truth, count = material.taken(launch)
@@ -307,10 +333,25 @@ class Training:
             summed, items = summed + loss, items + count
             for row, values in zip(launch, values_of(kind, scores), strict=True):
                 found[row] = values
-        values = np.concatenate(found)
+        summed, counted = self.team.total(summed, items)
+        values = self.team.whole(self._laid_out(material, found))
         if kind == "sequence_value":
             values = values * np.float32(self.scale.spread) + np.float32(self.scale.centre)
-        return beside_truth(material.split, self.target, values), summed / max(items, 1)
+        return beside_truth(material.split, self.target, values), summed / max(counted, 1)
+
+    def _laid_out(self, material: Material, found: list[Any]) -> NDArray[np.float32]:
+        """Lay the values of all proteins end to end, zero where another process has them."""
+        if self.team.size == 1:
+            return np.concatenate(found)
+        kind = self.plan.card.kind
+        counts = items_per_example(kind, material.split.columns.lengths)
+        classes = (self.target.classes,) if kind in ("token_class", "sequence_class") else ()
+        whole = np.zeros((int(counts.sum()), *classes), np.float32)
+        starts = np.cumsum(counts) - counts
+        for row, values in enumerate(found):
+            if values is not None:
+                whole[starts[row] : starts[row] + counts[row]] = values
+        return whole
 
     def _how(self) -> str:
         account = self.account
