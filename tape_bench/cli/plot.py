@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     "overview", "published", "contacts", "confusion", "scatter", "length", "mutations",
-    "calibration",
+    "calibration", "training",
 )  # fmt: skip
 
 

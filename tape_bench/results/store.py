@@ -27,6 +27,11 @@ SHOWN = 12
 """Digits of a digest that a path shows."""
 
 
+_MODELS, _WORK = ".models", ".work"
+_NO_RECORDS = {_MODELS, _WORK}
+"""Folders beside records that hold none."""
+
+
 def path_of(root: Path, record: RunRecord) -> Path:
     """Return where a record belongs under a results root."""
     task, model = record.task, record.model
@@ -74,12 +79,12 @@ def predictions_path(path: Path) -> Path:
 
 def models_path(path: Path) -> Path:
     """Return the folder where the models are kept that were trained for the record at `path`."""
-    return path.with_suffix(".models")
+    return path.with_suffix(_MODELS)
 
 
 def work_path(path: Path) -> Path:
     """Return the folder where an unfinished run keeps what it has done."""
-    return path.with_suffix(".work")
+    return path.with_suffix(_WORK)
 
 
 def write(path: Path, record: RunRecord) -> RunRecord:
@@ -167,9 +172,13 @@ def read_whole(path: Path) -> RunRecord | None:
 
 
 def find(root: Path) -> Iterator[Path]:
-    """Yield the paths of all records under a root, in order; unfinished work is no record."""
+    """Yield the paths of all records under a root, in order.
+
+    Unfinished work is no record, nor is what lies among trained models.
+    """
     for path in sorted(root.rglob("*.json")):
-        if not path.name.startswith(".") and path.parent.suffix != ".work" and _may_be_file(path):
+        inside = {folder.suffix for folder in path.relative_to(root).parents}
+        if not path.name.startswith(".") and not inside & _NO_RECORDS and _may_be_file(path):
             yield path
 
 

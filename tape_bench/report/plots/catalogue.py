@@ -13,7 +13,9 @@ from tape_bench import registry
 from tape_bench.cards import Kind, TaskCard
 from tape_bench.errors import UsageError, unknown_name
 from tape_bench.report.leaderboard.table import Leaderboard, Row
+from tape_bench.report.plots import training
 from tape_bench.report.plots.style import Plot
+from tape_bench.report.plots.training import histories
 from tape_bench.results import store
 from tape_bench.results.collect import Filed
 from tape_bench.results.record import RunRecord
@@ -32,6 +34,7 @@ PLOTS = {
     "length": "the primary metric by sequence length",
     "mutations": "the primary metric by number of mutations (needs the data)",
     "calibration": "how often the model is right against how sure it says it is",
+    "training": "both losses, and the main metric on valid, by epoch (protocol finetune)",
 }
 
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
@@ -105,6 +108,8 @@ def of_record(
     record = filed.record
     task = record.task
     chosen = of_kind(filed, kinds)
+    if "training" in (kinds or PLOTS) and histories(record):
+        chosen.append("training")
     if data is None and "mutations" not in kinds:
         chosen = [kind for kind in chosen if kind != "mutations"]
     if not chosen:
@@ -121,6 +126,7 @@ def of_record(
         "scatter": lambda: _scatter(first, card, target),
         "calibration": lambda: _calibration(first),
         "length": _by_length(filed, seeds),
+        "training": lambda: training.draw(histories(record)),
         "mutations": _by_mutations(filed, seeds, card, data) if "mutations" in chosen else None,
     }
     place = store.path_of(Path(), record)

@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tape_bench import evaluate
+from tape_bench.cli import program
 from tape_bench.errors import TasksFailedError, UsageError
 from tape_bench.protocols.finetune.trained import read_about
+from tape_bench.report.plots.training import histories
 from tape_bench.results import store
 
 SHAPE = {
@@ -57,6 +60,24 @@ def test_the_record_says_what_moved_how_and_how_it_went(model, tmp_path):
     assert [folder.name for folder in folders] == [f"stability_score-{seed}" for seed in range(3)]
     assert {read_about(folder).seed for folder in folders} == {0, 1, 2}
     assert not store.work_path(path).exists()
+
+
+def test_models_beside_records_are_no_records_and_losses_are_drawn(model, tmp_path):
+    record = finetuned(model, out=tmp_path / "out", seeds=(0,), moves="lora")
+    assert len(list((tmp_path / "out").rglob("*.json"))) == 3
+    assert list(store.find(tmp_path / "out")) == [store.path_of(tmp_path / "out", record)]
+    (found,) = histories(record).items()
+    assert found[0] == "stability_score, seed 0"
+    history, epoch = found[1]
+    chosen = record.protocol.selected["stability_score/0"]
+    assert [list(row) for row in history] == chosen["history"]
+    assert epoch == chosen["epoch"]
+    asked = ["plot", str(tmp_path / "out"), "--kind", "training", "--into", str(tmp_path / "plots")]
+    done = CliRunner().invoke(program, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    (picture,) = (tmp_path / "plots").rglob("*.png")
+    assert picture.name.startswith("training-stability-finetune-")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_presets_give_their_values_and_options_count_before_them(model, tmp_path):
