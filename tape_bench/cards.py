@@ -134,6 +134,14 @@ class ClusterCard(_Declared):
         return matched[1] if matched else None
 
 
+class ParentCard(_Declared):
+    """What the variants of a task are variants of: what scores without training compare with."""
+
+    sequence: str | None = Field(default=None, pattern=r"^[A-Z]+$", max_length=10_000)
+    """The one parent of all; None where each cluster has its own, the residues that most of its
+    proteins have. Data of another parent have their own consensus."""
+
+
 class SourceCard(_Declared):
     """Where the data comes from and how its files are named."""
 
@@ -170,6 +178,8 @@ class TaskCard(_Declared):
     length: LengthCard
     cluster: ClusterCard | None = None
     """Which proteins belong together; None where only identical sequences do."""
+    parent: ParentCard | None = None
+    """What its proteins are variants of; None where they are not."""
     source: SourceCard
     citations: tuple[str, ...] = ()
     """Keys of `tasks/citations.bib`."""

@@ -70,7 +70,7 @@ def protocol(name: str) -> UsageError | None:
     if re.fullmatch(r"zero-?_?shot|unsupervised|likelihoods?", name.lower()):
         return UsageError(
             f"there is no protocol {name!r}",
-            fix="leave --protocol out; `tape-bench perplexity` scores guesses of hidden residues, "
-            "without any training",
+            fix="--protocol zero_shot scores variants by a model's likelihoods; `tape-bench "
+            "perplexity` scores guesses of hidden residues",
         )
     return None

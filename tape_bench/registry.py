@@ -50,6 +50,16 @@ MODELS: Mapping[str, ModelEntry] = {
         "positional",
         "control: aligned one-hot positions with ridge regression (fluorescence, stability)",
     ),
+    "mutations": ModelEntry(
+        "tape_bench.models.controls.variants:load_mutations",
+        "mutations",
+        "control for zero_shot: minus the number of substitutions from the parent",
+    ),
+    "blosum62": ModelEntry(
+        "tape_bench.models.controls.variants:load_blosum62",
+        "blosum62",
+        "control for zero_shot: BLOSUM62's score beside the parent, less the parent's own",
+    ),
     "proteinlm": ModelEntry(
         "tape_bench.models.proteinlm.adapter:load",
         "proteinlm:CHECKPOINT",
@@ -102,6 +112,7 @@ TAPE_NAMES: Mapping[str, str] = {
 PROTOCOLS: dict[str, str] = {
     "probe": "tape_bench.protocols.probe.plan:Probe",
     "finetune": "tape_bench.protocols.finetune.plan:Finetune",
+    "zero_shot": "tape_bench.protocols.zero_shot.plan:ZeroShot",
     "finetuned": "tape_bench.protocols.finetuned.plan:Finetuned",
     "external": "tape_bench.protocols.external.plan:External",
 }

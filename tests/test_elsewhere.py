@@ -63,7 +63,7 @@ def test_fine_tuning(name: str):
     assert "--protocol finetuned " in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["zero_shot", "zero-shot", "zeroshot", "unsupervised"])
+@pytest.mark.parametrize("name", ["zero-shot", "zeroshot", "unsupervised"])
 def test_zero_shot(name: str):
     with pytest.raises(UsageError, match="there is no protocol") as caught:
         registry.protocol(name)

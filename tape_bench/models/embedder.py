@@ -284,6 +284,18 @@ class Trainable(Embedder, Protocol):
 
 
 @runtime_checkable
+class VariantScorer(Protocol):
+    """A model that scores variants against their parent, without any training."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who the model is."""
+
+    def score_variants(self, parent: str, variants: Sequence[str]) -> NDArray[np.float32]:
+        """Score variants, the higher the better; NaN where the score is undefined, `[variants]`."""
+
+
+@runtime_checkable
 class TaskPredictor(Embedder, Protocol):
     """A model with the head of a task on it, which predicts without any training."""
 

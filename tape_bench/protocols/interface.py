@@ -53,6 +53,9 @@ class Predicted:
     """Wall time by phase."""
     residues: int = 0
     """Residues read."""
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Examples that nothing could be predicted for, by split: id and reason. They are counted, and
+    not scored."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Folders in the work folder that are to be kept beside the record, by name: trained models."""
 
@@ -111,8 +114,11 @@ class EvaluationProtocol(Protocol):
     """A way from a model to predictions. Its options are the fields of the dataclass it is."""
 
     @property
-    def requires(self) -> Sequence[type[object]]:
-        """What the model must be able to do, e.g. `(MaskedLanguageModel,)`: runtime protocols."""
+    def requires(self) -> Sequence[type[object] | tuple[type[object], ...]]:
+        """What the model must be able to do, e.g. `(MaskedLanguageModel,)`: runtime protocols.
+
+        Of several in a tuple, one will do.
+        """
 
     @property
     def roles(self) -> Sequence[Role]:
@@ -142,11 +148,13 @@ def check_model(name: str, protocol: EvaluationProtocol, model: object, identity
         UsageError: names the model, and what it lacks.
     """
     for promise in protocol.requires:
-        lacking = [member for member in _members(promise) if not _has(model, member)]
-        if lacking:
+        alternatives = promise if isinstance(promise, tuple) else (promise,)
+        lacks = [[m for m in _members(one) if not _has(model, m)] for one in alternatives]
+        if all(lacks):
+            named = " or ".join(one.__name__ for one in alternatives)
             raise UsageError(
-                f"the protocol {name} cannot score {identity.name}: it is no {promise.__name__}, "
-                f"it lacks {' and '.join(lacking)}",
+                f"the protocol {name} cannot score {identity.name}: it is no {named}, "
+                f"it lacks {' and '.join(lacks[0])}",
                 where=f"adapter {type(model).__module__}.{type(model).__qualname__}",
                 fix="choose another protocol, or a model that can do this",
             )

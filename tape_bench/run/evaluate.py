@@ -9,8 +9,9 @@ import contextlib
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -335,6 +336,7 @@ def recorded(
     from tape_bench.results.predictions import keep_predictions
     from tape_bench.run.scores import metric_records
 
+    examples = {name: _covered(split, found.left_out.get(name)) for name, split in examples.items()}
     for (_, split), by_seed in found.predictions.items():
         assert set(by_seed) == set(planned.seeds), "every seed, and no other"
         for predictions in by_seed.values():
@@ -365,6 +367,15 @@ def recorded(
     _keep_folders(found.folders, store.models_path(path))
     shutil.rmtree(store.work_path(path), ignore_errors=True)
     return record
+
+
+def _covered(split: Split, left_out: Mapping[str, str] | None) -> Split:
+    """Return a split without the examples that nothing could be predicted for, counted."""
+    if not left_out:
+        return split
+    rows = [row for row, id in enumerate(split.ids) if id not in left_out]
+    counts = Counter(left_out.values())
+    return replace(split.take(rows), left_out={**split.left_out, **counts}).checked()
 
 
 def _keep_folders(folders: Mapping[str, Path], place: Path) -> None:

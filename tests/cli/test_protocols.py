@@ -15,6 +15,7 @@ from tape_bench.cli import program
 from tape_bench.protocols.finetune.plan import Finetune
 from tape_bench.protocols.finetune.presets import PRESETS
 from tape_bench.protocols.finetune.recipe import Recipe
+from tape_bench.protocols.zero_shot.plan import ZeroShot
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text("utf-8")
 
@@ -56,6 +57,6 @@ def test_presets_are_shown_with_their_sources_and_are_on_the_page():
 
 
 def test_options_that_the_page_names_are_options():
-    known = {field.name for field in fields(Finetune)}
+    known = {field.name for one in (Finetune, ZeroShot) for field in fields(one)}
     named = set(re.findall(r"-P (\w+)=", PAGE)) | set(re.findall(r"`(\w+)=\w+`", PAGE))
     assert named - {"OPTION"} <= known

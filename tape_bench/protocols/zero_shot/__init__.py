@@ -1,0 +1,1 @@
+"""The protocol `zero_shot`: planned in `plan`, scored in `likelihoods`."""
