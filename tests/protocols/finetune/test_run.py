@@ -144,24 +144,33 @@ def command(model: str, out: Path) -> list[str]:
     return [*run, "--protocol", "finetune", *options, *place]
 
 
+KILLS = 4
+
+
+def _wait_for_another_epoch(out: Path, process: subprocess.Popen) -> None:
+    """Wait until it has been written down once more where training stands."""
+
+    def stands() -> set[str]:
+        return {path.name for path in out.rglob("*.training.*.safetensors")}
+
+    before = stands()
+    while process.poll() is None and not stands() - before:
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_weights_bit_for_bit(model, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
     subprocess.run(command(model, tmp_path / "whole"), check=True, env=environment)
-    seconds = time.monotonic() - started
-    moments, kills = random.Random(0), 0
-    for _ in range(8):
+    moments = random.Random(0)
+    for _ in range(KILLS):
         process = subprocess.Popen(command(model, tmp_path / "killed"), env=environment)
-        try:
-            process.wait(timeout=moments.uniform(0.3, 0.7) * seconds)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
+        _wait_for_another_epoch(tmp_path / "killed", process)
+        time.sleep(moments.uniform(0, 0.2))
+        assert process.poll() is None, "there are sixty epochs, and a kill each time one has ended"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     subprocess.run(command(model, tmp_path / "killed"), check=True, env=environment)
-    assert kills >= 2
     found = {}
     for name in ("whole", "killed"):
         (path,) = (tmp_path / name).rglob("finetune-*.json")
