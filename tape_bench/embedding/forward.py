@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tape_bench.embedding.windows import stitch, windows
-from tape_bench.errors import ModelError
+from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import (
     Batch,
     Embedder,
@@ -62,7 +62,18 @@ class Forward:
     """A model and the batches it is given."""
 
     def __init__(self, model: Embedder, tokens_per_batch: int | None = None) -> None:
-        """Prepare batches of so many tokens; as many as the model finds good if None."""
+        """Prepare batches of so many tokens; as many as the model finds good if None.
+
+        Raises:
+            UsageError: the model represents nothing, like a control that scores variants.
+        """
+        if not isinstance(model, Embedder):
+            raise UsageError(
+                f"{model.identity.name} represents no sequences",
+                where=f"adapter {type(model).__module__}.{type(model).__qualname__}",
+                fix="choose a model that does; `mutations` and `blosum62` score variants, under "
+                "--protocol zero_shot",
+            )
         self.model = model
         self.launched = Launched()
         """Counted for a `PackedEmbedder` only."""

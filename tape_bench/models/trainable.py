@@ -70,6 +70,11 @@ class TrainableNetwork(nn.Module, ABC):
     def blocks(self) -> Sequence[nn.Module]:
         """The blocks that sequences go through, first to last."""
 
+    @property
+    @abstractmethod
+    def below(self) -> Sequence[nn.Parameter]:
+        """The weights that stand before the blocks: embeddings, and a norm over them."""
+
     @abstractmethod
     def linear_maps(self) -> Iterator[LinearMap]:
         """Yield the linear maps of the blocks, in order."""

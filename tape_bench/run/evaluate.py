@@ -238,8 +238,13 @@ def _represent_all(waiting: Sequence[RunPlan], embeddings: Embeddings, progress:
 def _run(planned: RunPlan, embeddings: Embeddings, rerun: bool, progress: Progress) -> Outcome:
     """Run one task and write its record, whole or failed."""
     if not embeddings.session.executor.leads:
-        # Another process writes the record of what all do together.
-        planned.steps.run(planned.assignment(planned.examples()), embeddings, progress)
+        # Another process writes the record of what all do together, or of what went wrong.
+        try:
+            planned.steps.run(planned.assignment(planned.examples()), embeddings, progress)
+        except PeerLostError:
+            raise
+        except TapeBenchError as error:
+            return Outcome(planned.card.name, error=error)
         return Outcome(planned.card.name)
     path, name = planned.path, planned.card.name
     with contextlib.ExitStack() as stack:

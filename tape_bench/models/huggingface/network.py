@@ -57,7 +57,9 @@ def load_network(
         CheckpointError: weights are missing, left over, of another shape, not finite, or cannot
             be read.
     """
-    network, missing, unexpected = _read(checkpoint, recipe.masked or recipe.architecture, dtype)
+    network, missing, unexpected = read_pretrained(
+        checkpoint, recipe.masked or recipe.architecture, dtype
+    )
     headless = recipe.masked is None
     if recipe.masked is not None and any(map(_HEADS.match, missing)):
         # It was drawn at random: the file is of the bare network.
@@ -81,10 +83,15 @@ def load_network(
     return Loaded(encoder, None if headless else network, tuple(others))
 
 
-def _read(
+def read_pretrained(
     checkpoint: Checkpoint, architecture: str, dtype: torch.dtype
 ) -> tuple[Any, list[str], list[str]]:
-    """Have transformers read a network; return what it drew at random and what it left aside."""
+    """Have transformers read a network; return what it drew at random and what it left aside.
+
+    Raises:
+        ModelError: transformers has no such class.
+        CheckpointError: weights are of another shape, or cannot be read.
+    """
     import transformers
 
     make: Any = getattr(transformers, architecture, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,13 @@ class PaddedNetwork(TrainableNetwork):
     def blocks(self) -> Sequence[nn.Module]:
         """The blocks that are gone through."""
         return self._blocks
+
+    @property
+    def below(self) -> Sequence[nn.Parameter]:
+        """What the library's classes make before their blocks."""
+        first = next(iter(self._blocks[0].parameters()))
+        every = iter(self.encoder.parameters())
+        return list(takewhile(lambda weight: weight is not first, every))
 
     def linear_maps(self) -> Iterator[LinearMap]:
         """Yield the linear maps of the blocks, in order."""

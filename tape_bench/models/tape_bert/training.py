@@ -66,6 +66,13 @@ class TapeBertNetwork(TrainableNetwork):
         """The blocks that are gone through."""
         return list(self.network.blocks)[: self._depth]
 
+    @property
+    def below(self) -> Sequence[nn.Parameter]:
+        """The tables of words, places and types, and the norm over their sum."""
+        behind = ("blocks.", "pooler.")
+        named = self.network.named_parameters()
+        return [weight for name, weight in named if not name.startswith(behind)]
+
     def linear_maps(self) -> Iterator[LinearMap]:
         """Yield the linear maps of the blocks, named as in TAPE's own files."""
         for number, one in enumerate(self.blocks):

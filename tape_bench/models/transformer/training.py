@@ -75,6 +75,13 @@ class PackedNetwork(TrainableNetwork):
         """The layers that are gone through."""
         return list(self.encoder.layers)[: self._depth]
 
+    @property
+    def below(self) -> Sequence[nn.Parameter]:
+        """The tables of words, places and types, and a norm over their sum."""
+        behind = ("layers.", "final_norm.")
+        named = self.encoder.named_parameters()
+        return [weight for name, weight in named if not name.startswith(behind)]
+
     def linear_maps(self) -> Iterator[LinearMap]:
         """Yield the linear maps of the layers, in order."""
         for number, block in enumerate(self.blocks):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
-
 from tape_bench.errors import UsageError
 from tape_bench.models import lora
 from tape_bench.models.trainable import LORA_MAPS, TrainableNetwork
@@ -43,13 +39,8 @@ def choose(network: TrainableNetwork, recipe: Recipe) -> None:
         network.requires_grad_(False)
         blocks[-1].requires_grad_(True)
     elif recipe.frozen:
-        inside = {id(weight) for block in blocks for weight in block.parameters()}
-        below = [weight for weight in network.parameters() if id(weight) not in inside]
-        # What stands behind the blocks cannot be told from what stands before them by its place.
-        after = {id(weight) for weight in _behind(network)}
-        for weight in below:
-            if id(weight) not in after:
-                weight.requires_grad_(False)
+        for weight in network.below:
+            weight.requires_grad_(False)
         for block in blocks[: recipe.frozen]:
             block.requires_grad_(False)
 
@@ -72,16 +63,3 @@ def groups(scorer: Scorer, recipe: Recipe) -> list[dict[str, object]]:
                 decay = recipe.weight_decay if decays else 0.0
                 found.append({"params": chosen, "lr": own, "rate": own, "weight_decay": decay})
     return found
-
-
-def _behind(network: TrainableNetwork) -> Sequence[Tensor]:
-    """Return the weights of what stands behind the blocks: a last norm, a pooler."""
-    behind: list[Tensor] = []
-    for name, module in network.weights.named_modules():
-        last = name.rpartition(".")[2]
-        if isinstance(module, nn.Module) and last in _BEHIND:
-            behind += module.parameters()
-    return behind
-
-
-_BEHIND = ("final_norm", "emb_layer_norm_after", "final_layer_norm", "pooler", "norm_out")

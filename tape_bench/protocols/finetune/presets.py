@@ -30,42 +30,31 @@ class Preset:
 
 _SCHMIRLER = "Schmirler et al. 2024, Nature Communications 15:7407, Tables S3, S4, S11, S12"
 
+_TAPE_TORCH: Values = {
+    "head": "tape",
+    "pool": "first",
+    "learning_rate": 1e-4,
+    "epsilon": 1e-6,
+    "weight_decay": 0.01,
+    "schedule": "linear",
+    "warmup": 10_000,
+    "batch": 1024,
+    "epochs": 10,
+    "patience": None,
+    "clip": 1.0,
+    "standardise": False,
+}
+
 PRESETS: Mapping[str, Preset] = {
     "tape-torch": Preset(
         "songlab-cal/tape, tape/main.py and tape/training.py: the defaults",
-        {
-            "head": "tape",
-            "pool": "first",
-            "learning_rate": 1e-4,
-            "epsilon": 1e-6,
-            "weight_decay": 0.01,
-            "schedule": "linear",
-            "warmup": 10_000,
-            "batch": 1024,
-            "epochs": 10,
-            "patience": None,
-            "clip": 1.0,
-            "standardise": False,
-        },
+        _TAPE_TORCH,
     ),
     "proteinlm": Preset(
         "THUDM/ProteinLM, TAPE fork: its heads, with the defaults of TAPE's own main.py; the "
         "arguments of the published runs are not public, but for contacts a warm-up of 10 steps "
         "and batches of 8",
-        {
-            "head": "fork",
-            "pool": "first",
-            "learning_rate": 1e-4,
-            "epsilon": 1e-6,
-            "weight_decay": 0.01,
-            "schedule": "linear",
-            "warmup": 10_000,
-            "batch": 1024,
-            "epochs": 10,
-            "patience": None,
-            "clip": 1.0,
-            "standardise": False,
-        },
+        {**_TAPE_TORCH, "head": "fork"},
         kinds={
             "token_class": {"head": "tape"},
             "residue_pair": {"warmup": 10, "batch": 8},

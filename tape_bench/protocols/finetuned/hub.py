@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,8 @@ from tape_bench.cards import Kind
 from tape_bench.errors import CheckpointError, DataError, ModelError
 from tape_bench.models.huggingface.families import recipe_of
 from tape_bench.models.huggingface.hub import config_of, find
-from tape_bench.models.huggingface.network import quiet, tokens_of, weight_files
+from tape_bench.models.huggingface.network import read_pretrained, tokens_of
 from tape_bench.models.huggingface.recipe import Letters, Recipe, vocabulary
-from tape_bench.models.zip_checksums import check_pickle
 
 _CLASSIFIER = re.compile(r"\w+For(Sequence|Token)Classification")
 _MAY_BE_MISSING = re.compile(r"position_ids$|(^|\.)(pooler|contact_head)\.")
@@ -97,44 +95,19 @@ def load(folder: Path, place: torch.device) -> Classifier:
     """Load a classifier in float32.
 
     Raises:
-        CheckpointError: weights are missing, or cannot be read.
+        ModelError: transformers has no such class.
+        CheckpointError: weights are missing, of another shape, or cannot be read.
     """
-    import transformers
-
     name = architecture(folder) or ""
     checkpoint = find(str(folder))
     config = config_of(checkpoint)
     tokens = tokens_of(checkpoint)
     recipe = recipe_of(config, tokens, str(folder))
-    make: Any = getattr(transformers, name, None)
-    if make is None:
-        raise ModelError(
-            f"transformers {transformers.__version__} has no {name}",
-            where=str(folder),
-            fix="install a newer transformers",
-        )
-    for file in weight_files(checkpoint):
-        if file.suffix == ".bin":
-            check_pickle(file)
-    with quiet():
-        try:
-            network, info = make.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            raise CheckpointError(
-                f"transformers cannot load it as {name}: {str(error).splitlines()[0][:200]}",
-                where=str(folder),
-                fix="get the files again",
-            ) from error
-    lost = [one for one in info["missing_keys"] if not _MAY_BE_MISSING.search(one)]
-    if lost or info.get("mismatched_keys"):
+    network, missing, _ = read_pretrained(checkpoint, name, torch.float32)
+    lost = [one for one in missing if not _MAY_BE_MISSING.search(one)]
+    if lost:
         raise CheckpointError(
-            f"the checkpoint lacks {len(lost)} weights of {name}: {', '.join(sorted(lost)[:4])}",
+            f"the checkpoint lacks {len(lost)} weights of {name}: {', '.join(lost[:4])}",
             where=str(folder),
             fix="the library would fill them in at random; get the files again",
         )

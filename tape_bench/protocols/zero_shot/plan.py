@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import JsonValue
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Method = Literal["masked_marginals", "wt_marginals", "mutant_marginals", "pll", "pll_per_residue"]
 
+DEFAULT: Method = "masked_marginals"
+OWN = "the model's own"
+
 OTHER_LENGTH = "of another length than its parent"
 NOT_SAMPLED = "not sampled"
 
@@ -39,10 +42,11 @@ MANY_TOKENS = 50_000_000
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """The protocol; see the top of this file. A model that scores variants itself has no method."""
+    """The protocol; see the top of this file."""
 
     method: Method | None = None
-    """How likelihoods become a score; `masked_marginals` if None."""
+    """How likelihoods become a score; `masked_marginals` if None, or what the model itself gives
+    where it scores variants."""
     context: str = ""
     """Residues put before every sequence when it is read, as the M that TAPE's GFP lacks."""
     sample: int | None = None
@@ -71,8 +75,7 @@ class ZeroShot:
             raise UsageError(f"a sample of {self.sample} variants has no ranks", fix="take more")
         if self.context and not (self.context.isalpha() and self.context.isupper()):
             raise UsageError(f"the context {self.context!r} is no sequence", fix="e.g. context=M")
-        method = self.method or ("its own" if identity.parameters == 0 else get_args(Method)[0])
-        return ZeroShotPlan(card, method, self.context, self.sample)
+        return ZeroShotPlan(card, self.method, self.context, self.sample)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class ZeroShotPlan:
     """Scores without training, decided."""
 
     card: TaskCard
-    method: str
+    method: Method | None
     context: str
     sample: int | None
     version: ClassVar[str] = "1"
@@ -92,8 +95,10 @@ class ZeroShotPlan:
         """Every choice that can change a score, for the record."""
         said = self.card.parent.sequence if self.card.parent else None
         return {
-            "method": self.method,
-            "parent": "consensus of each cluster" if said is None else "the card's",
+            "method": self.method or f"the model's own, else {DEFAULT}",
+            "parent": "consensus of each cluster"
+            if said is None
+            else "the card's where it is the consensus of the split, else that",
             "parent_sha256": None if said is None else sha256(said.encode()).hexdigest(),
             "context": self.context,
             "sample": self.sample,
@@ -108,6 +113,7 @@ class ZeroShotPlan:
     def run(self, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
         """Score the variants of the test splits."""
         model: object = embeddings.model
+        method = self._method_for(model)
         found = Predicted(seconds={"score variants": 0.0})
         target = self.card.targets[0]
         for other in self.card.targets[1:]:
@@ -115,15 +121,18 @@ class ZeroShotPlan:
         begun = time.perf_counter()
         for name, split in task.examples.items():
             parents = parents_of(split)
-            found.selected[f"{target.name}/{name}"] = self._of_parents(parents)
-            left = self._left_out(split, parents, isinstance(model, VariantScorer))
+            found.selected[f"{target.name}/{name}"] = {
+                "method": method,
+                **self._of_parents(parents),
+            }
+            left = self._left_out(split, parents, method)
             rows = [row for row, id in enumerate(split.ids) if id not in left]
             if not rows:
                 raise ModelError(
-                    f"no variant of the split {name} has a score by {self.method}",
+                    f"no variant of the split {name} has a score by {method}",
                     fix="choose -P method=pll, which needs no parent",
                 )
-            scores = self._scores(model, split, rows, parents, progress)
+            scores = self._scores(model, method, split, rows, parents, progress)
             for row in [row for row, one in zip(rows, scores, strict=True) if np.isnan(one)]:
                 left[split.ids[row]] = OTHER_LENGTH
             kept = split.take([row for row in rows if split.ids[row] not in left])
@@ -134,11 +143,26 @@ class ZeroShotPlan:
         found.seconds["score variants"] = time.perf_counter() - begun
         return found
 
-    def _left_out(self, split: Split, parents: Sequence[str], floor: bool) -> dict[str, str]:
+    def _method_for(self, model: object) -> str:
+        """Return how a model's scores are made.
+
+        Raises:
+            UsageError: it scores variants itself, and a method is asked for that it has not.
+        """
+        if self.method is not None and not isinstance(model, MaskedLanguageModel):
+            raise UsageError(
+                f"this model scores variants itself, and not by {self.method}",
+                fix="leave -P method=… out",
+            )
+        if self.method is None and isinstance(model, VariantScorer):
+            return OWN
+        return self.method or DEFAULT
+
+    def _left_out(self, split: Split, parents: Sequence[str], method: str) -> dict[str, str]:
         """Return what has no score, by id, with the reason."""
         ids = split.ids
         left: dict[str, str] = {}
-        if floor or not self.method.startswith("pll"):
+        if not method.startswith("pll"):
             rows = zip(ids, split.sequences, parents, strict=True)
             left = {id: OTHER_LENGTH for id, s, p in rows if places_changed(s, p) is None}
         if self.sample is not None:
@@ -150,6 +174,7 @@ class ZeroShotPlan:
     def _scores(
         self,
         model: object,
+        method: str,
         split: Split,
         rows: Sequence[int],
         parents: Sequence[str],
@@ -159,7 +184,8 @@ class ZeroShotPlan:
         for place, row in enumerate(rows):
             by_parent[parents[row]].append(place)
         found = np.full(len(rows), np.nan)
-        if isinstance(model, VariantScorer):
+        if method == OWN:
+            assert isinstance(model, VariantScorer)
             for parent, places in by_parent.items():
                 variants = [split.sequences[rows[place]] for place in places]
                 found[places] = model.score_variants(parent, variants)
@@ -169,12 +195,12 @@ class ZeroShotPlan:
         assert isinstance(model, MaskedLanguageModel)
         asked = Likelihoods(model, self.context)
         cost = sum(
-            asked.cost(self.method, parent, [split.sequences[rows[place]] for place in places])
+            asked.cost(method, parent, [split.sequences[rows[place]] for place in places])
             for parent, places in by_parent.items()
         )
         if cost > MANY_TOKENS:
             warnings.warn(
-                f"{self.method} on {split.name} takes {cost / 1e6:,.0f} million tokens through the "
+                f"{method} on {split.name} takes {cost / 1e6:,.0f} million tokens through the "
                 "model\n  to do: score a part of the variants, e.g. -P sample=500",
                 stacklevel=2,
             )
@@ -185,8 +211,8 @@ class ZeroShotPlan:
             def heard(tokens: int, before: int = done) -> None:
                 progress.advance(f"score {split.name}", before + tokens, cost, "tokens")
 
-            found[places] = asked.scores(self.method, parent, variants, heard)
-            done += asked.cost(self.method, parent, variants)
+            found[places] = asked.scores(method, parent, variants, heard)
+            done += asked.cost(method, parent, variants)
         return found
 
     def _of_parents(self, parents: Sequence[str]) -> dict[str, JsonValue]:

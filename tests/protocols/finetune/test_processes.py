@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,21 +12,7 @@ import pytest
 from tape_bench.results import store
 from tape_bench.results.record import RunRecord
 
-SHAPE = {
-    "num_hidden_layers": 2,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 600,
-    "layer_norm_eps": 1e-12,
-    "hidden_act": "gelu_new",
-}
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    (tmp_path / "shape.json").write_text(json.dumps(SHAPE))
-    return f"random:{tmp_path}/shape.json"
 
 
 def trained(model: str, out: Path, *more: str, launcher: tuple[str, ...] = ()) -> RunRecord:
@@ -55,10 +40,10 @@ def losses(record: RunRecord) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moves", ["all", "lora"])
-def test_two_processes_come_to_the_losses_of_one(model, tmp_path, moves):
+def test_two_processes_come_to_the_losses_of_one(untrained, tmp_path, moves):
     """Two on gloo, each with half of a step's launches, beside one that adds them up."""
-    alone = trained(model, tmp_path / "1", "-P", f"moves={moves}")
-    two = trained(model, tmp_path / "2", "-P", f"moves={moves}", "--devices", "2")
+    alone = trained(untrained, tmp_path / "1", "-P", f"moves={moves}")
+    two = trained(untrained, tmp_path / "2", "-P", f"moves={moves}", "--devices", "2")
     assert two.run_key == alone.run_key
     assert losses(two) == pytest.approx(losses(alone), rel=1e-5)
     assert len(losses(alone)) == 2 * 3 * 2
@@ -67,16 +52,16 @@ def test_two_processes_come_to_the_losses_of_one(model, tmp_path, moves):
 
 
 @pytest.mark.slow
-def test_those_that_torchrun_starts_do_the_same(model, tmp_path):
-    alone = trained(model, tmp_path / "1")
-    two = trained(model, tmp_path / "2", launcher=tuple(TORCHRUN))
+def test_those_that_torchrun_starts_do_the_same(untrained, tmp_path):
+    alone = trained(untrained, tmp_path / "1")
+    two = trained(untrained, tmp_path / "2", launcher=tuple(TORCHRUN))
     assert losses(two) == pytest.approx(losses(alone), rel=1e-5)
 
 
 @pytest.mark.slow
-def test_what_one_process_finds_wrong_ends_all_and_is_told_once(model, tmp_path):
+def test_what_one_process_finds_wrong_ends_all_and_is_told_once(untrained, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tape_bench.cli", "run", model, "-t", "stability", "--protocol",
+        [sys.executable, "-m", "tape_bench.cli", "run", untrained, "-t", "stability", "--protocol",
          "finetune", "--data", "sample", "--limit", "20", "--out", str(tmp_path / "out"),
          "--devices", "2", "--device", "cpu", "--quiet", "-P", "learning_rate=1e30",
          "-P", "clip=1e30", "-P", "epochs=3"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import csv
 import os
 import random
 import signal
@@ -21,21 +21,6 @@ from tape_bench.protocols.finetune.trained import read_about
 from tape_bench.report.plots.training import histories
 from tape_bench.results import store
 
-SHAPE = {
-    "num_hidden_layers": 2,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 600,
-    "layer_norm_eps": 1e-12,
-    "hidden_act": "gelu_new",
-}
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    (tmp_path / "shape.json").write_text(json.dumps(SHAPE))
-    return f"random:{tmp_path}/shape.json"
-
 
 def finetuned(model, tasks="stability", **settings):
     settings = {"limit": 30, "epochs": 2, "batch": 8, **settings}
@@ -43,8 +28,8 @@ def finetuned(model, tasks="stability", **settings):
     return record
 
 
-def test_the_record_says_what_moved_how_and_how_it_went(model, tmp_path):
-    record = finetuned(model, out=tmp_path / "out", moves="lora", lora_rank=2)
+def test_the_record_says_what_moved_how_and_how_it_went(untrained, tmp_path):
+    record = finetuned(untrained, out=tmp_path / "out", moves="lora", lora_rank=2)
     resolved = record.protocol.resolved
     assert record.protocol.id == "finetune"
     assert record.protocol.seeds == [0, 1, 2]
@@ -62,8 +47,8 @@ def test_the_record_says_what_moved_how_and_how_it_went(model, tmp_path):
     assert not store.work_path(path).exists()
 
 
-def test_models_beside_records_are_no_records_and_losses_are_drawn(model, tmp_path):
-    record = finetuned(model, out=tmp_path / "out", seeds=(0,), moves="lora")
+def test_models_beside_records_are_no_records_and_losses_are_drawn(untrained, tmp_path):
+    record = finetuned(untrained, out=tmp_path / "out", seeds=(0,), moves="lora")
     assert len(list((tmp_path / "out").rglob("*.json"))) == 3
     assert list(store.find(tmp_path / "out")) == [store.path_of(tmp_path / "out", record)]
     (found,) = histories(record).items()
@@ -80,15 +65,15 @@ def test_models_beside_records_are_no_records_and_losses_are_drawn(model, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_presets_give_their_values_and_options_count_before_them(model, tmp_path):
+def test_presets_give_their_values_and_options_count_before_them(untrained, tmp_path):
     settings = {"out": tmp_path / "out", "preset": "schmirler-lora", "seeds": (0,)}
-    record = finetuned(model, **settings)
+    record = finetuned(untrained, **settings)
     resolved = record.protocol.resolved
     assert (resolved["lora_rank"], resolved["lora_alpha"], resolved["dropout"]) == (4, 1.0, 0.2)
     assert (resolved["preset"], resolved["epochs"], resolved["batch"]) == ("schmirler-lora", 2, 8)
     assert "Nature Communications 15:7407" in str(resolved["source"])
     with pytest.raises(TasksFailedError, match=r"preset.*schmirler-lora"):
-        finetuned(model, out=tmp_path / "out", preset="schmirler-lorra")
+        finetuned(untrained, out=tmp_path / "out", preset="schmirler-lorra")
 
 
 @pytest.mark.parametrize(
@@ -101,9 +86,9 @@ def test_presets_give_their_values_and_options_count_before_them(model, tmp_path
         ({"moves": "lora", "lora_maps": "nothing"}, "none of the maps nothing"),
     ],
 )
-def test_values_that_make_no_sense_are_told(model, tmp_path, wrong, said):
+def test_values_that_make_no_sense_are_told(untrained, tmp_path, wrong, said):
     with pytest.raises((TasksFailedError, UsageError), match=said):
-        finetuned(model, out=tmp_path / "out", seeds=(0,), **wrong)
+        finetuned(untrained, out=tmp_path / "out", seeds=(0,), **wrong)
 
 
 def test_a_model_that_cannot_be_trained_is_refused_before_any_work(tmp_path):
@@ -111,15 +96,40 @@ def test_a_model_that_cannot_be_trained_is_refused_before_any_work(tmp_path):
         finetuned("onehot", out=tmp_path / "out")
 
 
-def test_weights_are_not_kept_where_nobody_wants_them(model, tmp_path):
-    record = finetuned(model, out=tmp_path / "out", seeds=(0,), save=False)
+def test_weights_are_not_kept_where_nobody_wants_them(untrained, tmp_path):
+    record = finetuned(untrained, out=tmp_path / "out", seeds=(0,), save=False)
     assert not store.models_path(store.path_of(tmp_path / "out", record)).exists()
 
 
-def test_the_same_again_is_found_done_and_from_scratch_is_the_same(model, tmp_path):
-    first = finetuned(model, out=tmp_path / "a", seeds=(0,))
-    again = finetuned(model, out=tmp_path / "a", seeds=(0,))
-    other = finetuned(model, out=tmp_path / "b", seeds=(0,))
+def test_labels_of_test_have_no_part_in_training(untrained, tmp_path):
+    """The same data but for the labels of test: the same weights, other scores."""
+    random_, weights, scores = random.Random(0), [], []
+    sequences = ["".join(random_.choices("ACDEFGHIKLMNPQRSTVWY", k=12)) for _ in range(60)]
+    for turn in (1, -1):
+        data = tmp_path / f"data{turn}" / "stability"
+        data.mkdir(parents=True)
+        for place, name in enumerate(("train", "valid", "test")):
+            with (data / f"stability_{name}.csv").open("w", newline="") as file:
+                rows = csv.writer(file)
+                rows.writerow(["id", "sequence", "stability_score"])
+                for row, sequence in enumerate(sequences[20 * place : 20 * place + 20]):
+                    value = sequence.count("A") + row / 100
+                    sign = turn if name == "test" else 1
+                    rows.writerow([f"{name}{row}", sequence, sign * value])
+        out = tmp_path / f"out{turn}"
+        settings = {"protocol": "finetune", "epochs": 2, "batch": 8, "seeds": (0,)}
+        (record,) = evaluate(untrained, "stability", data=data.parent, out=out, **settings)
+        (head,) = out.rglob("head.safetensors")
+        weights.append((head.read_bytes(), (head.parent / "encoder.safetensors").read_bytes()))
+        scores.append(next(m.value for m in record.metrics if m.primary))
+    assert weights[0] == weights[1]
+    assert scores[0] == pytest.approx(-scores[1])
+
+
+def test_the_same_again_is_found_done_and_from_scratch_is_the_same(untrained, tmp_path):
+    first = finetuned(untrained, out=tmp_path / "a", seeds=(0,))
+    again = finetuned(untrained, out=tmp_path / "a", seeds=(0,))
+    other = finetuned(untrained, out=tmp_path / "b", seeds=(0,))
     assert again.digest == first.digest
     assert other.metrics == first.metrics
     assert other.protocol.selected == first.protocol.selected
@@ -159,18 +169,18 @@ def _wait_for_another_epoch(out: Path, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_to_the_same_weights_bit_for_bit(model, tmp_path):
+def test_killed_at_any_moment_it_goes_on_to_the_same_weights_bit_for_bit(untrained, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command(model, tmp_path / "whole"), check=True, env=environment)
+    subprocess.run(command(untrained, tmp_path / "whole"), check=True, env=environment)
     moments = random.Random(0)
     for _ in range(KILLS):
-        process = subprocess.Popen(command(model, tmp_path / "killed"), env=environment)
+        process = subprocess.Popen(command(untrained, tmp_path / "killed"), env=environment)
         _wait_for_another_epoch(tmp_path / "killed", process)
         time.sleep(moments.uniform(0, 0.2))
         assert process.poll() is None, "there are sixty epochs, and a kill each time one has ended"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(command(model, tmp_path / "killed"), check=True, env=environment)
+    subprocess.run(command(untrained, tmp_path / "killed"), check=True, env=environment)
     found = {}
     for name in ("whole", "killed"):
         (path,) = (tmp_path / name).rglob("finetune-*.json")

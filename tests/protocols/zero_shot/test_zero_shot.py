@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from tape_bench import evaluate, load_model, load_task, registry
+from tape_bench.cli import program
 from tape_bench.data.parents import consensus, parents_of, places_changed
 from tape_bench.data.vocabulary import TAPE_IUPAC
 from tape_bench.errors import TasksFailedError, UsageError
@@ -35,7 +36,7 @@ class Planted:
 
     @property
     def identity(self):
-        return replace(control_identity("planted", hidden_size=1), parameters=1)
+        return control_identity("planted", hidden_size=1)
 
     def embed(self, sequences, pool="residues"):
         return [np.zeros((len(s), 1) if pool == "residues" else 1, np.float32) for s in sequences]
@@ -133,7 +134,7 @@ def test_a_task_from_card_to_record(tmp_path: Path):
     settings = {"data": "sample", "limit": 60, "out": tmp_path, "protocol": "zero_shot"}
     (record,) = evaluate(Planted(), "fluorescence", **settings)
     assert record.status == "complete"
-    assert record.protocol.resolved["method"] == "masked_marginals"
+    assert record.protocol.selected["log_fluorescence/test"]["method"] == "masked_marginals"
     assert record.protocol.resolved["what_moved"] == "nothing"
     assert record.leakage == {}
     assert set(record.task.data.splits) == {"test"}
@@ -164,7 +165,9 @@ def test_what_has_no_score_is_counted_and_a_sample_is_asked_for(tmp_path: Path):
     assert test.n_total == 10
     assert test.n_scored == 9
     assert record.protocol.selected["log_fluorescence/test"]["is_the_cards"] is False
+    assert record.protocol.selected["log_fluorescence/test"]["method"] == "the model's own"
     (whole,) = evaluate(Planted(), "fluorescence", method="pll", **settings)
+    assert whole.protocol.selected["log_fluorescence/test"]["method"] == "pll"
     assert whole.task.data.splits["test"].n_skipped == {}
     (part,) = evaluate(Planted(), "fluorescence", sample=5, **settings)
     assert part.task.data.splits["test"].n_skipped == {
@@ -183,6 +186,8 @@ def test_what_makes_no_sense_is_told(tmp_path: Path):
         evaluate(Planted(), "stability", sample=1, **settings)
     with pytest.raises(TasksFailedError, match="is no sequence"):
         evaluate(Planted(), "stability", context="m", **settings)
+    with pytest.raises(TasksFailedError, match="scores variants itself, and not by pll"):
+        evaluate("mutations", "stability", method="pll", **settings)
     with pytest.raises(UsageError, match="it is no Embedder"):
         evaluate("mutations", "stability", **settings | {"protocol": "probe"})
 
@@ -211,3 +216,14 @@ def test_floors_on_the_official_data(shared: Path, tmp_path: Path):
         assert headline.value == pytest.approx(known, abs=5e-4)
         assert record.task.data.status == "official"
         assert record.protocol.selected["log_fluorescence/test"]["is_the_cards"] is True
+
+
+@pytest.mark.parametrize(
+    "command", [["embed", "mutations", "a.fasta", "-o", "v.npz"], ["bench", "blosum62"]]
+)
+def test_what_represents_nothing_says_so(command, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.fasta").write_text(">a\nMKTAYIAKQR\n")
+    with pytest.raises(UsageError, match="represents no sequences"):
+        CliRunner().invoke(program, command, catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.fasta"]
