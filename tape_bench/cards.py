@@ -174,6 +174,8 @@ class TaskCard(_Declared):
     """Metric id that stands in tables."""
     targets: tuple[Target, ...] = Field(min_length=1)
     splits: dict[Name, SplitCard]
+    joined: dict[Name, tuple[str, ...]] = {}
+    """Splits put together to one to be scored, by name: `--split NAME`, without any training."""
     metrics: tuple[MetricCard, ...] = Field(min_length=1)
     length: LengthCard
     cluster: ClusterCard | None = None
@@ -195,6 +197,15 @@ class TaskCard(_Declared):
         tests = self.splits_of("test")
         if self.headline not in tests:
             faults.append(f"headline {self.headline!r} is not a test split (those are {tests})")
+        faults += [
+            f"joined split {name!r} is already a split" for name in self.joined.keys() & self.splits
+        ]
+        faults += [
+            f"joined split {name!r} is made of {part!r}, which is no split"
+            for name, parts in self.joined.items()
+            for part in parts
+            if part not in self.splits
+        ]
         ids = [metric.id for metric in self.metrics]
         if len(set(ids)) < len(ids):
             faults.append("a metric id stands twice")

@@ -60,6 +60,11 @@ MODELS: Mapping[str, ModelEntry] = {
         "blosum62",
         "control for zero_shot: BLOSUM62's score beside the parent, less the parent's own",
     ),
+    "frequencies": ModelEntry(
+        "tape_bench.models.controls.frequencies:load",
+        "frequencies:ALIGNMENT",
+        "control for zero_shot: what stands at each place of an alignment (a2m, a3m, fasta)",
+    ),
     "proteinlm": ModelEntry(
         "tape_bench.models.proteinlm.adapter:load",
         "proteinlm:CHECKPOINT",

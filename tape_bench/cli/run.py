@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from tape_bench.errors import UsageError
 if TYPE_CHECKING:
     from tape_bench.cards import TaskCard
     from tape_bench.models.embedder import Identity
+    from tape_bench.results.record import RunRecord
     from tape_bench.run.evaluate import Outcome
     from tape_bench.run.plan import RunPlan
     from tape_bench.run.settings import Settings
@@ -238,6 +239,18 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _beside_the_table(record: RunRecord) -> Iterator[str]:
+    """Say what was scored where the table shows nothing: it has the headline split only."""
+    if record.headline is not None:
+        return
+    for metric in record.metrics:
+        if metric.id == record.task.primary and metric.value is not None:
+            around = metric.interval
+            between = f" [{around.low:.3f}, {around.high:.3f}]" if around else ""
+            said = f"{metric.label} {metric.value:.3f}{between}, {metric.n:,} proteins"
+            yield f"{record.task.id}, {metric.split}: {said}"
+
+
 def _print_outcomes(
     outcomes: Sequence[Outcome],
     cards: Sequence[TaskCard],
@@ -262,6 +275,8 @@ def _print_outcomes(
         known = {r.task.id: given.get(r.task.id) or registry.task(r.task.id) for r in records}
         console = table_console()
         terminal.terminal(build_leaderboard(records, registry.baselines(), known), console)
+        for line in (line for record in records for line in _beside_the_table(record)):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         what = "trial records" if settings.is_trial else "records"
         console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:

@@ -63,6 +63,9 @@ def _show(card: TaskCard) -> None:
         splits.add_column(title)
     for name, split in card.splits.items():
         splits.add_row(name, split.role, str(split.records))
+    for name, parts in card.joined.items():
+        together = sum(card.splits[part].records for part in parts)
+        splits.add_row(name, f"scored only by --split {name}", f"{together}: {', '.join(parts)}")
     console.print(splits)
     rows = [
         [

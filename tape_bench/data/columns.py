@@ -128,6 +128,25 @@ class Columns:
             *self._clusters_of(rows),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """Return the records of several splits as one; an id that came before gets `#2` after it.
+
+        Fields that not all of them have are left out, and so are clusters.
+        """
+        shared = [name for name in parts[0].fields if all(name in part.fields for part in parts)]
+        ids = _each_once(id for part in parts for id in part.ids)
+        named = [part.clusters for part in parts]
+        clusters = [name for names in named for name in names or ()]
+        return cls(
+            parts[0].kind,
+            np.concatenate([part.letters for part in parts]),
+            offsets_of(np.concatenate([part.lengths for part in parts])),
+            *_laid_out(ids),
+            {name: np.concatenate([part.fields[name] for part in parts]) for name in shared},
+            *(_laid_out(clusters) if all(names is not None for names in named) else ()),
+        )
+
     def shorten(self, longest: int) -> Columns:
         """Return the records with everything after residue number `longest` cut away."""
         within = np.arange(len(self.letters)) - np.repeat(self.offsets[:-1], self.lengths)

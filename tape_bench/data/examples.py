@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -54,8 +55,8 @@ class Split:
 
     @property
     def role(self) -> Role:
-        """What the split is for: train, valid or test."""
-        return self.card.splits[self.name].role
+        """What the split is for: train, valid or test; one that is joined is scored only."""
+        return "test" if self.name in self.card.joined else self.card.splits[self.name].role
 
     @property
     def ids(self) -> list[str]:
@@ -162,6 +163,20 @@ class TaskData(Mapping[str, Split]):
 
     def __len__(self) -> int:
         return len(self.splits)
+
+    def joined(self, name: str) -> TaskData:
+        """Return the data with one more split, which the card puts together from others.
+
+        Raises:
+            UsageError: one of these is not there.
+        """
+        parts = [self[part] for part in self.card.joined[name]]
+        columns = Columns.joined([part.columns for part in parts])
+        shortened: Counter[str] = Counter()
+        for part in parts:
+            shortened.update(part.shortened)
+        whole = Split(name, self.card, columns, columns.digest, len(columns), shortened=shortened)
+        return replace(self, splits={**self.splits, name: whole})
 
     @cached_property
     def digest(self) -> str:

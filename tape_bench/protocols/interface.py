@@ -120,9 +120,8 @@ class EvaluationProtocol(Protocol):
         Of several in a tuple, one will do.
         """
 
-    @property
-    def roles(self) -> Sequence[Role]:
-        """Which splits it reads; a card without those of another role is as good."""
+    def roles(self, card: TaskCard) -> Sequence[Role]:
+        """Return which splits of a task it reads; a card without the others is as good."""
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -172,7 +171,7 @@ def check_card(name: str, protocol: EvaluationProtocol, card: TaskCard) -> None:
             fix=f"it scores tasks of kind {', '.join(protocol.kinds)} only",
         )
     there = {split.role for split in card.splits.values()}
-    for role in protocol.roles:
+    for role in protocol.roles(card):
         if role not in there:
             raise UsageError(
                 f"the protocol {name} reads a {role} split, and the card of {card.name} has none",

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tape_bench import protocols, registry
 from tape_bench.cache.precision import kept_on_disk, stored_as
-from tape_bench.cards import LengthPolicy, TaskCard
+from tape_bench.cards import LengthPolicy, Role, TaskCard
 from tape_bench.data.examples import Split, TaskData, load_task
 from tape_bench.data.lengths import apply_length_policy
 from tape_bench.errors import UsageError, unknown_name
@@ -80,7 +80,7 @@ class RunPlan:
     @property
     def trains(self) -> bool:
         """True where the protocol reads the training split."""
-        return any(self.card.splits[name].role == "train" for name in self.reads)
+        return any(self.data[name].role == "train" for name in self.reads)
 
     def examples(self) -> dict[str, Split]:
         """Return the splits this run reads, with the length policy applied and counted."""
@@ -139,7 +139,12 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
     protocol = protocols.load_protocol(settings.protocol, settings.options)
     check_card(settings.protocol, protocol, card)
     steps = protocol.plan(card, identity, settings.seeds)
-    data = load_task(card, data=settings.data, limit=settings.limit, roles=protocol.roles)
+    learnt_from = [card.split_of(role) for role in protocol.roles(card) if role != "test"]
+    joined = _joined(card, settings, bool(learnt_from))
+    roles = get_args(Role) if joined else protocol.roles(card)
+    data = load_task(card, data=settings.data, limit=settings.limit, roles=roles)
+    for name in joined:
+        data = data.joined(name)
     tests = tuple(name for name in _tests(card, settings.splits) if name in data)
     policy = settings.length_policy or card.length.policy
     limits = (settings.longest, card.length.longest, identity.longest_input)
@@ -159,7 +164,6 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
         "clusters": _clusters(data),
     }
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    learnt_from = [card.split_of(role) for role in protocol.roles if role != "test"]
     reads = (*learnt_from, *tests)
     return RunPlan(card, data, identity, settings, steps, reads, tests, policy, longest, key)
 
@@ -257,9 +261,25 @@ def _task_record(card: TaskCard, data: TaskData, splits: Mapping[str, Split]) ->
     )
 
 
+def _joined(card: TaskCard, settings: Settings, learns: bool) -> list[str]:
+    """Return the splits to put together first: none but those that are named.
+
+    Raises:
+        UsageError: the protocol learns, and they hold what it would learn from.
+    """
+    joined = [name for name in settings.splits if name in card.joined]
+    if joined and learns:
+        raise UsageError(
+            f"the split {joined[0]} holds proteins that {settings.protocol} learns from",
+            fix="score it with a protocol that trains nothing, e.g. --protocol zero_shot",
+        )
+    return joined
+
+
 def _tests(card: TaskCard, wanted: tuple[str, ...]) -> list[str]:
     tests = card.splits_of("test")
+    known = [*tests, *card.joined]
     for name in wanted:
-        if name not in tests:
-            raise unknown_name("test split", name, tests)
-    return [name for name in tests if not wanted or name in wanted]
+        if name not in known:
+            raise unknown_name("test split", name, known)
+    return [name for name in known if name in (wanted or tests)]

@@ -24,7 +24,7 @@ def metric_records(
 
     A metric that has no value says why: the target was not there to learn, or not there to score.
     """
-    splits = [name for name in plan.reads if plan.card.splits[name].role != "train"]
+    splits = [name for name in plan.reads if plan.data[name].role != "train"]
     places = [(split, metric) for split in splits for metric in plan.card.metrics]
     records = []
     for done, (split, metric) in enumerate(places):

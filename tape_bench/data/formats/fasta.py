@@ -21,6 +21,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_LINE = 1 << 24
 _MOST_LINES = 1 << 20
 """Letters of a line, and lines of an entry: gzip makes gigabytes of either from a few bytes."""
+_ALIGNED = frozenset(ascii_lowercase + ascii_uppercase + "-.*")
 _CAPITALS = str.maketrans(ascii_lowercase, ascii_uppercase)
 
 
@@ -85,36 +86,71 @@ def read_fasta(path: Path, clean: Cleaning = AS_IT_IS) -> Iterator[tuple[str, st
             sequence is empty or holds a letter that is no residue (lower case and `*` included).
     """
     seen: dict[str, int] = {}
+    with _lines_of(path) as lines:
+        for id, line_number, sequence in _entries(lines, path):
+            where = f"{path}, line {line_number} ({id[:80]})"
+            if id in seen:
+                raise DataError(
+                    f"the id {text.shown(id)} stands twice, first in line {seen[id]}",
+                    where=where,
+                    fix="give every protein an id of its own",
+                )
+            if (fault := text.fault_of_name(id)) is not None:
+                raise DataError(f"the id {fault}", where=where, fix="write another id")
+            seen[id] = line_number
+            cleaned = clean(sequence)
+            if not cleaned:
+                raise DataError("an empty sequence", where=where, fix="remove the entry")
+            try:
+                TAPE_IUPAC.encode(cleaned, where=where)
+            except DataError as error:
+                fix = _remedy(sequence) or error.fix
+                raise DataError(error.what, where=where, fix=fix) from None
+            yield id, cleaned
+    if not seen:
+        raise _empty(path)
+
+
+def read_aligned(path: Path) -> Iterator[tuple[int, str]]:
+    """Read an alignment in FASTA's way (aligned FASTA, A2M, A3M), plain or gzipped.
+
+    Yields:
+        The line an entry begins in, and its sequence with gaps and insertions; ids may stand twice.
+
+    Raises:
+        DataError: see `read_fasta`; a letter that is neither a residue nor `-` or `.`.
+    """
+    found = False
+    with _lines_of(path) as lines:
+        for _, line_number, sequence in _entries(lines, path):
+            if odd := set(sequence) - _ALIGNED:
+                raise DataError(
+                    f"{text.shown(min(odd))} is neither a residue nor a gap",
+                    where=f"{path}, line {line_number}",
+                    fix="give an alignment as FASTA, A2M or A3M",
+                )
+            found = True
+            yield line_number, sequence
+    if not found:
+        raise _empty(path)
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(
+        "no sequence in the FASTA file", where=str(path), fix="an entry begins with '>id'"
+    )
+
+
+@contextmanager
+def _lines_of(path: Path) -> Iterator[TextIO]:
+    """Open a file; what goes wrong in reading it is told of the file."""
     try:
         with _open(path) as lines:
-            for id, line_number, sequence in _entries(lines, path):
-                where = f"{path}, line {line_number} ({id[:80]})"
-                if id in seen:
-                    raise DataError(
-                        f"the id {text.shown(id)} stands twice, first in line {seen[id]}",
-                        where=where,
-                        fix="give every protein an id of its own",
-                    )
-                if (fault := text.fault_of_name(id)) is not None:
-                    raise DataError(f"the id {fault}", where=where, fix="write another id")
-                seen[id] = line_number
-                cleaned = clean(sequence)
-                if not cleaned:
-                    raise DataError("an empty sequence", where=where, fix="remove the entry")
-                try:
-                    TAPE_IUPAC.encode(cleaned, where=where)
-                except DataError as error:
-                    fix = _remedy(sequence) or error.fix
-                    raise DataError(error.what, where=where, fix=fix) from None
-                yield id, cleaned
+            yield lines
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read the FASTA file: {error}", where=str(path)) from error
     except UnicodeDecodeError as error:
         raise DataError("the FASTA file is not text", where=str(path)) from error
-    if not seen:
-        raise DataError(
-            "no sequence in the FASTA file", where=str(path), fix="an entry begins with '>id'"
-        )
 
 
 def _remedy(sequence: str) -> str | None:

@@ -31,8 +31,11 @@ class External:
     """How predictions came about is known to those who made them."""
 
     requires: ClassVar[Sequence[type[object]]] = (PredictsByItself,)
-    roles: ClassVar[Sequence[Role]] = ("test",)
     kinds: ClassVar[Sequence[Kind]] = get_args(Kind)
+
+    def roles(self, card: TaskCard) -> Sequence[Role]:
+        """Only what was predicted."""
+        return ("test",)
 
     def plan(self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None) -> Read:
         """Decide nothing: the file is what it is."""

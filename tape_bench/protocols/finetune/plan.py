@@ -69,8 +69,11 @@ class Finetune:
     """Keep the trained weights beside the record, where `finetuned:FOLDER` reads them."""
 
     requires: ClassVar[Sequence[type[object]]] = (Trainable,)
-    roles: ClassVar[Sequence[Role]] = ("train", "valid", "test")
     kinds: ClassVar[Sequence[Kind]] = get_args(Kind)
+
+    def roles(self, card: TaskCard) -> Sequence[Role]:
+        """All: what is trained is chosen before it is tested."""
+        return ("train", "valid", "test")
 
     def plan(
         self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None

@@ -26,8 +26,11 @@ class Finetuned:
     """The protocol; see the top of this file."""
 
     requires: ClassVar[Sequence[type[object]]] = (TaskPredictor,)
-    roles: ClassVar[Sequence[Role]] = ("test",)
     kinds: ClassVar[Sequence[Kind]] = get_args(Kind)
+
+    def roles(self, card: TaskCard) -> Sequence[Role]:
+        """Only what is predicted."""
+        return ("test",)
 
     def plan(
         self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None

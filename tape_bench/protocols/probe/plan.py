@@ -39,8 +39,11 @@ class Probe:
     """Name of a head; the model's only head or the card's default if None."""
 
     requires: ClassVar[Sequence[type[object]]] = (Embedder,)
-    roles: ClassVar[Sequence[Role]] = ("train", "valid", "test")
     kinds: ClassVar[Sequence[Kind]] = get_args(Kind)
+
+    def roles(self, card: TaskCard) -> Sequence[Role]:
+        """All: a head is trained and chosen before it is tested."""
+        return ("train", "valid", "test")
 
     def plan(self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None) -> ProbePlan:
         """Decide the head, the pooling and the seeds of a task for a model.

@@ -1,226 +1,78 @@
-"""The protocol `zero_shot`: variants are scored by what a model finds likely, nothing is trained.
+"""The protocol `zero_shot`: what a model knows of a task though no one has told it.
 
-The parent is the card's; see `data.parents`. What has no score is counted, and left out.
+Variants are scored by likelihoods, with nothing learnt; contacts by the model's attention, weighed
+on a few proteins, or by how its answer at one place hangs on another, with nothing learnt.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-import numpy as np
-from pydantic import JsonValue
+from typing import ClassVar, get_args
 
 from tape_bench.cards import Kind, Role, TaskCard
-from tape_bench.data.examples import Split
-from tape_bench.data.parents import parents_of, places_changed
-from tape_bench.errors import ModelError, UsageError
-from tape_bench.models.embedder import Identity, MaskedLanguageModel, VariantScorer
-from tape_bench.progress import Progress
-from tape_bench.protocols.interface import Assignment, Predicted
-from tape_bench.protocols.truth import beside_truth
-
-if TYPE_CHECKING:
-    from tape_bench.embedding.embeddings import Embeddings, Request
-
-Method = Literal["masked_marginals", "wt_marginals", "mutant_marginals", "pll", "pll_per_residue"]
-
-DEFAULT: Method = "masked_marginals"
-OWN = "the model's own"
-
-OTHER_LENGTH = "of another length than its parent"
-NOT_SAMPLED = "not sampled"
-
-MANY_TOKENS = 50_000_000
-"""Tokens through the model from which on the user is warned of what it will take."""
+from tape_bench.errors import UsageError
+from tape_bench.models.embedder import AttentionMaps, Identity, MaskedLanguageModel, VariantScorer
+from tape_bench.protocols.zero_shot.contacts import ContactMethod, ContactsPlan
+from tape_bench.protocols.zero_shot.variants import Method, VariantsPlan
 
 
 @dataclass(frozen=True)
 class ZeroShot:
     """The protocol; see the top of this file."""
 
-    method: Method | None = None
-    """How likelihoods become a score; `masked_marginals` if None, or what the model itself gives
-    where it scores variants."""
+    method: Method | ContactMethod | None = None
+    """How scores are made: of variants by `masked_marginals` if None, or what the model itself
+    gives where it scores variants; of contacts by `attention`."""
     context: str = ""
-    """Residues put before every sequence when it is read, as the M that TAPE's GFP lacks."""
+    """Residues put before every variant when it is read, as the M that TAPE's GFP lacks."""
     sample: int | None = None
-    """Score so many variants of a split only, drawn at random; all if None."""
+    """Score so many examples of a split only, drawn at random; all if None."""
 
     requires: ClassVar[Sequence[type[object] | tuple[type[object], ...]]] = (
-        (MaskedLanguageModel, VariantScorer),
+        (MaskedLanguageModel, VariantScorer, AttentionMaps),
     )
-    roles: ClassVar[Sequence[Role]] = ("test",)
-    kinds: ClassVar[Sequence[Kind]] = ("sequence_value",)
+    kinds: ClassVar[Sequence[Kind]] = ("sequence_value", "residue_pair")
+
+    def roles(self, card: TaskCard) -> Sequence[Role]:
+        """Only what is scored, but for attention's heads, which are weighed on train."""
+        if card.kind == "residue_pair" and self.method in (None, "attention"):
+            return ("train", "test")
+        return ("test",)
 
     def plan(
         self, card: TaskCard, identity: Identity, seeds: tuple[int, ...] | None
-    ) -> ZeroShotPlan:
-        """Decide how variants are scored.
+    ) -> VariantsPlan | ContactsPlan:
+        """Decide how examples are scored.
 
         Raises:
-            UsageError: the card names no parent, or a sample or context that makes no sense.
+            UsageError: the card names no parent, the method is for another kind of task, or a
+                sample or context makes no sense.
         """
+        of_contacts = card.kind == "residue_pair"
+        methods = get_args(ContactMethod if of_contacts else Method)
+        if self.method is not None and self.method not in methods:
+            raise UsageError(
+                f"the method {self.method} is not for {card.name}",
+                fix=f"choose one of {', '.join(methods)}",
+            )
+        if self.sample is not None and self.sample < 2:
+            raise UsageError(f"a sample of {self.sample} has no spread", fix="take more")
+        if self.context and (of_contacts or not _is_sequence(self.context)):
+            raise UsageError(
+                f"the context {self.context!r} "
+                + ("is for variants only" if of_contacts else "is no sequence"),
+                fix="leave it out" if of_contacts else "e.g. context=M",
+            )
+        if of_contacts:
+            return ContactsPlan(card, self.method or "attention", seeds, self.sample)  # type: ignore[arg-type]
         if card.parent is None:
             raise UsageError(
                 f"the card of {card.name} names no parent: its proteins are no variants of one",
                 fix="choose fluorescence or stability, or say [parent] in the card",
             )
-        if self.sample is not None and self.sample < 2:
-            raise UsageError(f"a sample of {self.sample} variants has no ranks", fix="take more")
-        if self.context and not (self.context.isalpha() and self.context.isupper()):
-            raise UsageError(f"the context {self.context!r} is no sequence", fix="e.g. context=M")
-        return ZeroShotPlan(card, self.method, self.context, self.sample)
+        return VariantsPlan(card, self.method, self.context, self.sample)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class ZeroShotPlan:
-    """Scores without training, decided."""
-
-    card: TaskCard
-    method: Method | None
-    context: str
-    sample: int | None
-    version: ClassVar[str] = "1"
-    seeds: ClassVar[tuple[int, ...]] = (0,)
-    seed_matters: ClassVar[bool] = False
-
-    @property
-    def resolved(self) -> Mapping[str, JsonValue]:
-        """Every choice that can change a score, for the record."""
-        said = self.card.parent.sequence if self.card.parent else None
-        return {
-            "method": self.method or f"the model's own, else {DEFAULT}",
-            "parent": "consensus of each cluster"
-            if said is None
-            else "the card's where it is the consensus of the split, else that",
-            "parent_sha256": None if said is None else sha256(said.encode()).hexdigest(),
-            "context": self.context,
-            "sample": self.sample,
-            "undefined": "left out, and counted",
-            "what_moved": "nothing",
-        }
-
-    def needs(self, task: Assignment) -> Sequence[Request]:
-        """Ask for no representations: the model itself is asked."""
-        return ()
-
-    def run(self, task: Assignment, embeddings: Embeddings, progress: Progress) -> Predicted:
-        """Score the variants of the test splits."""
-        model: object = embeddings.model
-        method = self._method_for(model)
-        found = Predicted(seconds={"score variants": 0.0})
-        target = self.card.targets[0]
-        for other in self.card.targets[1:]:
-            found.absent[other.name] = "a score without training is one value a variant"
-        begun = time.perf_counter()
-        for name, split in task.examples.items():
-            parents = parents_of(split)
-            found.selected[f"{target.name}/{name}"] = {
-                "method": method,
-                **self._of_parents(parents),
-            }
-            left = self._left_out(split, parents, method)
-            rows = [row for row, id in enumerate(split.ids) if id not in left]
-            if not rows:
-                raise ModelError(
-                    f"no variant of the split {name} has a score by {method}",
-                    fix="choose -P method=pll, which needs no parent",
-                )
-            scores = self._scores(model, method, split, rows, parents, progress)
-            for row in [row for row, one in zip(rows, scores, strict=True) if np.isnan(one)]:
-                left[split.ids[row]] = OTHER_LENGTH
-            kept = split.take([row for row in rows if split.ids[row] not in left])
-            if left:
-                found.left_out[name] = left
-            values = scores[~np.isnan(scores)].astype(np.float32)
-            found.predictions[target.name, name] = {0: beside_truth(kept, target, values)}
-        found.seconds["score variants"] = time.perf_counter() - begun
-        return found
-
-    def _method_for(self, model: object) -> str:
-        """Return how a model's scores are made.
-
-        Raises:
-            UsageError: it scores variants itself, and a method is asked for that it has not.
-        """
-        if self.method is not None and not isinstance(model, MaskedLanguageModel):
-            raise UsageError(
-                f"this model scores variants itself, and not by {self.method}",
-                fix="leave -P method=… out",
-            )
-        if self.method is None and isinstance(model, VariantScorer):
-            return OWN
-        return self.method or DEFAULT
-
-    def _left_out(self, split: Split, parents: Sequence[str], method: str) -> dict[str, str]:
-        """Return what has no score, by id, with the reason."""
-        ids = split.ids
-        left: dict[str, str] = {}
-        if not method.startswith("pll"):
-            rows = zip(ids, split.sequences, parents, strict=True)
-            left = {id: OTHER_LENGTH for id, s, p in rows if places_changed(s, p) is None}
-        if self.sample is not None:
-            there = [id for id in ids if id not in left]
-            order = np.random.default_rng(0).permutation(len(there))
-            left |= {there[place]: NOT_SAMPLED for place in order[self.sample :]}
-        return left
-
-    def _scores(
-        self,
-        model: object,
-        method: str,
-        split: Split,
-        rows: Sequence[int],
-        parents: Sequence[str],
-        progress: Progress,
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        by_parent: dict[str, list[int]] = defaultdict(list)
-        for place, row in enumerate(rows):
-            by_parent[parents[row]].append(place)
-        found = np.full(len(rows), np.nan)
-        if method == OWN:
-            assert isinstance(model, VariantScorer)
-            for parent, places in by_parent.items():
-                variants = [split.sequences[rows[place]] for place in places]
-                found[places] = model.score_variants(parent, variants)
-            return found
-        from tape_bench.protocols.zero_shot.likelihoods import Likelihoods
-
-        assert isinstance(model, MaskedLanguageModel)
-        asked = Likelihoods(model, self.context)
-        cost = sum(
-            asked.cost(method, parent, [split.sequences[rows[place]] for place in places])
-            for parent, places in by_parent.items()
-        )
-        if cost > MANY_TOKENS:
-            warnings.warn(
-                f"{method} on {split.name} takes {cost / 1e6:,.0f} million tokens through the "
-                "model\n  to do: score a part of the variants, e.g. -P sample=500",
-                stacklevel=2,
-            )
-        done = 0
-        for parent, places in by_parent.items():
-            variants = [split.sequences[rows[place]] for place in places]
-
-            def heard(tokens: int, before: int = done) -> None:
-                progress.advance(f"score {split.name}", before + tokens, cost, "tokens")
-
-            found[places] = asked.scores(method, parent, variants, heard)
-            done += asked.cost(method, parent, variants)
-        return found
-
-    def _of_parents(self, parents: Sequence[str]) -> dict[str, JsonValue]:
-        distinct = sorted(set(parents))
-        told = sha256("\n".join(distinct).encode()).hexdigest()
-        said = self.card.parent.sequence if self.card.parent else None
-        return {
-            "parents": len(distinct),
-            "parents_sha256": told,
-            "is_the_cards": None if said is None else distinct == [said],
-        }
+def _is_sequence(text: str) -> bool:
+    return text.isalpha() and text.isupper()

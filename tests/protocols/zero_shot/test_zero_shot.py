@@ -178,11 +178,13 @@ def test_what_has_no_score_is_counted_and_a_sample_is_asked_for(tmp_path: Path):
 
 def test_what_makes_no_sense_is_told(tmp_path: Path):
     settings = {"data": "sample", "limit": 20, "out": tmp_path, "protocol": "zero_shot"}
-    with pytest.raises(UsageError, match="no MaskedLanguageModel or VariantScorer, it lacks"):
+    with pytest.raises(
+        UsageError, match="no MaskedLanguageModel or VariantScorer or AttentionMaps, it lacks"
+    ):
         evaluate("onehot", "stability", **settings)
-    with pytest.raises(TasksFailedError, match="zero_shot cannot score contact"):
-        evaluate(Planted(), "contact", **settings)
-    with pytest.raises(TasksFailedError, match="has no ranks"):
+    with pytest.raises(TasksFailedError, match="zero_shot cannot score secondary_structure"):
+        evaluate(Planted(), "secondary_structure", **settings)
+    with pytest.raises(TasksFailedError, match="has no spread"):
         evaluate(Planted(), "stability", sample=1, **settings)
     with pytest.raises(TasksFailedError, match="is no sequence"):
         evaluate(Planted(), "stability", context="m", **settings)
