@@ -83,6 +83,15 @@ class SplitCard(_Declared):
     """Digest of the official records (`tape-bench data status` prints it); None if unknown."""
 
 
+class JoinedCard(_Declared):
+    """Splits put together to one, as another benchmark has them."""
+
+    of: tuple[str, ...] = Field(min_length=1)
+    """Names of splits, train among them or not."""
+    protocol: str
+    """The one protocol it is scored under: it holds what others learn from, or have learnt from."""
+
+
 class MetricCard(_Declared):
     """A metric the task reports, under the label readers know."""
 
@@ -174,8 +183,8 @@ class TaskCard(_Declared):
     """Metric id that stands in tables."""
     targets: tuple[Target, ...] = Field(min_length=1)
     splits: dict[Name, SplitCard]
-    joined: dict[Name, tuple[str, ...]] = {}
-    """Splits put together to one to be scored, by name: `--split NAME`, without any training."""
+    joined: dict[Name, JoinedCard] = {}
+    """Splits put together to one; scored by name only: `--split NAME`."""
     metrics: tuple[MetricCard, ...] = Field(min_length=1)
     length: LengthCard
     cluster: ClusterCard | None = None
@@ -198,12 +207,14 @@ class TaskCard(_Declared):
         if self.headline not in tests:
             faults.append(f"headline {self.headline!r} is not a test split (those are {tests})")
         faults += [
-            f"joined split {name!r} is already a split" for name in self.joined.keys() & self.splits
+            f"joined split {name!r} is already a split"
+            for name in self.joined
+            if name in self.splits
         ]
         faults += [
             f"joined split {name!r} is made of {part!r}, which is no split"
-            for name, parts in self.joined.items()
-            for part in parts
+            for name, joined in self.joined.items()
+            for part in joined.of
             if part not in self.splits
         ]
         ids = [metric.id for metric in self.metrics]

@@ -44,7 +44,8 @@ def command(name: str | None, as_json: bool) -> None:
     click.echo(f"{name}: {_summary(name)}\n")
     width = max(map(len, options), default=0)
     for option, (values, default) in options.items():
-        click.echo(f"-P {option:{width}}  {values}" + (f" ({default})" if default else ""))
+        said = f"-P {option:{width}}  {values}" + (f" ({default})" if default else "")
+        click.echo(click.wrap_text(said, 78, "", " " * (width + 5)))
     for preset, about in presets.items():
         click.echo(f"\npreset={preset}\n{click.wrap_text(about['source'], 78, '  ', '  ')}")
         for what, values in about["values"].items():

@@ -239,12 +239,11 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _beside_the_table(record: RunRecord) -> Iterator[str]:
-    """Say what was scored where the table shows nothing: it has the headline split only."""
-    if record.headline is not None:
-        return
-    for metric in record.metrics:
-        if metric.id == record.task.primary and metric.value is not None:
+def _beside_the_table(record: RunRecord, asked: Sequence[str]) -> Iterator[str]:
+    """Say the scores of the splits asked for that the table leaves out: it has the headline's."""
+    beside = [split for split in asked if split != record.task.headline]
+    for metric in (record.metric(record.task.primary, split) for split in beside):
+        if metric is not None and metric.value is not None:
             around = metric.interval
             between = f" [{around.low:.3f}, {around.high:.3f}]" if around else ""
             said = f"{metric.label} {metric.value:.3f}{between}, {metric.n:,} proteins"
@@ -275,8 +274,9 @@ def _print_outcomes(
         known = {r.task.id: given.get(r.task.id) or registry.task(r.task.id) for r in records}
         console = table_console()
         terminal.terminal(build_leaderboard(records, registry.baselines(), known), console)
-        for line in (line for record in records for line in _beside_the_table(record)):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        for record in records:
+            for line in _beside_the_table(record, settings.splits):
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
         what = "trial records" if settings.is_trial else "records"
         console.print(f"{what} in {settings.out}:", soft_wrap=True, highlight=False, markup=False)
         for outcome in outcomes:

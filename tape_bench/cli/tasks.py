@@ -63,9 +63,10 @@ def _show(card: TaskCard) -> None:
         splits.add_column(title)
     for name, split in card.splits.items():
         splits.add_row(name, split.role, str(split.records))
-    for name, parts in card.joined.items():
-        together = sum(card.splits[part].records for part in parts)
-        splits.add_row(name, f"scored only by --split {name}", f"{together}: {', '.join(parts)}")
+    for name, joined in card.joined.items():
+        together = sum(card.splits[part].records for part in joined.of)
+        what = f"{joined.protocol}, --split {name}"
+        splits.add_row(name, what, f"{together}: {', '.join(joined.of)}")
     console.print(splits)
     rows = [
         [

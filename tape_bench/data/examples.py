@@ -170,7 +170,7 @@ class TaskData(Mapping[str, Split]):
         Raises:
             UsageError: one of these is not there.
         """
-        parts = [self[part] for part in self.card.joined[name]]
+        parts = [self[part] for part in self.card.joined[name].of]
         columns = Columns.joined([part.columns for part in parts])
         shortened: Counter[str] = Counter()
         for part in parts:
@@ -180,8 +180,9 @@ class TaskData(Mapping[str, Split]):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the digests of the splits."""
-        lines = "".join(f"{name} {split.digest}\n" for name, split in sorted(self.items()))
+        """SHA-256 over the digests of the splits; those put together from others add nothing."""
+        own = sorted((name, split) for name, split in self.items() if name not in self.card.joined)
+        lines = "".join(f"{name} {split.digest}\n" for name, split in own)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 

@@ -18,6 +18,9 @@ from tape_bench.errors import DataError
 LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
 """One-letter codes a sequence may hold: the twenty residues, and B O U X Z."""
 
+RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+"""The twenty residues."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:

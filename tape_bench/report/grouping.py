@@ -30,6 +30,18 @@ def newest(records: Sequence[RunRecord]) -> tuple[list[RunRecord], int]:
     )
 
 
+def with_headlines(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Leave out runs on other splits alone, where the same model has a score to be shown."""
+    has = {(*_named(record), record.task.id) for record in records if record.headline}
+    return [
+        record
+        for record in records
+        if record.headline
+        or record.status != "complete"
+        or (*_named(record), record.task.id) not in has
+    ]
+
+
 def newest_filed(filed: Sequence[Filed]) -> list[Filed]:
     """Do as `newest` does, with the files the records stand in."""
     kept = {id(record) for record in newest([one.record for one in filed])[0]}
@@ -112,7 +124,11 @@ def _differences(run: Run, alike: Sequence[Run]) -> str:
 
 
 def _name(run: Run) -> tuple[str, str]:
-    return _first(run).model.name, _first(run).protocol.id
+    return _named(_first(run))
+
+
+def _named(record: RunRecord) -> tuple[str, str]:
+    return record.model.name, record.protocol.id
 
 
 def _standing(record: RunRecord) -> tuple[bool, str]:

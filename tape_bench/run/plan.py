@@ -140,7 +140,7 @@ def plan(task: str | TaskCard, identity: Identity, settings: Settings) -> RunPla
     check_card(settings.protocol, protocol, card)
     steps = protocol.plan(card, identity, settings.seeds)
     learnt_from = [card.split_of(role) for role in protocol.roles(card) if role != "test"]
-    joined = _joined(card, settings, bool(learnt_from))
+    joined = _joined(card, settings, learns=bool(learnt_from))
     roles = get_args(Role) if joined else protocol.roles(card)
     data = load_task(card, data=settings.data, limit=settings.limit, roles=roles)
     for name in joined:
@@ -261,18 +261,20 @@ def _task_record(card: TaskCard, data: TaskData, splits: Mapping[str, Split]) ->
     )
 
 
-def _joined(card: TaskCard, settings: Settings, learns: bool) -> list[str]:
+def _joined(card: TaskCard, settings: Settings, *, learns: bool) -> list[str]:
     """Return the splits to put together first: none but those that are named.
 
     Raises:
-        UsageError: the protocol learns, and they hold what it would learn from.
+        UsageError: they hold what the protocol learns from, or is said to have learnt from.
     """
     joined = [name for name in settings.splits if name in card.joined]
-    if joined and learns:
-        raise UsageError(
-            f"the split {joined[0]} holds proteins that {settings.protocol} learns from",
-            fix="score it with a protocol that trains nothing, e.g. --protocol zero_shot",
-        )
+    for name in joined:
+        only = card.joined[name].protocol
+        if learns or settings.protocol != only:
+            raise UsageError(
+                f"the split {name} holds proteins that are learnt from under {settings.protocol}",
+                fix=f"score it with --protocol {only}, without any training",
+            )
     return joined
 
 

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench import registry
+from tape_bench.data.vocabulary import RESIDUES
 from tape_bench.errors import unknown_name
-
-RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
 
 @dataclass(frozen=True)

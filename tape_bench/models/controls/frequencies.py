@@ -18,10 +18,9 @@ from tape_bench import paths
 from tape_bench.data.digests import digest_of
 from tape_bench.data.formats.fasta import read_aligned
 from tape_bench.data.parents import places_changed
+from tape_bench.data.vocabulary import RESIDUES
 from tape_bench.errors import ModelError, UsageError
 from tape_bench.models.embedder import Identity
-
-RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
 _SUFFIXES = (".a2m", ".a3m", ".fa", ".fasta", ".afa")
 _NONE = len(RESIDUES)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tape_bench.embedding.embeddings import Embeddings, Request
+    from tape_bench.protocols.zero_shot.likelihoods import Heard
 
 ContactMethod = Literal["attention", "jacobian"]
 
@@ -110,13 +111,27 @@ class ContactsPlan:
             split, left = self._sampled(split)
             if left:
                 found.left_out[name] = left
-            scorer.warn(split)
+            cost, done = sum(map(scorer.cost, split.sequences)), 0
+            if cost > MANY_TOKENS:
+                warnings.warn(
+                    f"the {self.method} of {name} takes {cost / 1e6:,.0f} million tokens through "
+                    "the model\n  to do: take a part of the proteins, e.g. -P sample=10",
+                    stacklevel=2,
+                )
             values: dict[int, list[NDArray[np.float32]]] = {seed: [] for seed in self.seeds}
-            for done, sequence in enumerate(split.sequences):
-                progress.advance(f"contacts of {name}", done, len(split), "proteins")
-                for seed, scores in zip(self.seeds, scorer.scores(sequence), strict=True):
+            for sequence in split.sequences:
+
+                def heard(
+                    tokens: int,
+                    phase: str = f"contacts of {name}",
+                    before: int = done,
+                    total: int = cost,
+                ) -> None:
+                    progress.advance(phase, before + tokens, total, "tokens")
+
+                for seed, scores in zip(self.seeds, scorer.scores(sequence, heard), strict=True):
                     values[seed].append(scores)
-            progress.advance(f"contacts of {name}", len(split), len(split), "proteins")
+                done += scorer.cost(sequence)
             found.residues += sum(map(len, split.sequences))
             found.predictions[target.name, name] = {
                 seed: beside_truth(split, target, np.concatenate(each))
@@ -152,28 +167,32 @@ class _ByAttention:
         from tape_bench.scoring.contacts import pair_labels
 
         field = train.card.targets[0].field
-        told = [pair_labels(train.columns.target(field, row)) for row in range(len(train))]
-        fit_to_learn = [row for row, labels in enumerate(told) if {0, 1} <= set(labels.tolist())]
-        if not fit_to_learn:
-            raise UsageError(
-                "no protein of train has a contact to weigh attention heads by",
-                fix="choose -P method=jacobian, which learns nothing",
-            )
-        for done, seed in enumerate(seeds):
-            progress.advance("weigh heads", done, len(seeds), "seeds")
-            rng = np.random.default_rng(seed)
-            rows = rng.permutation(np.array(fit_to_learn))[:PROTEINS].tolist()
-            self.drawn[seed] = [train.ids[row] for row in rows]
-            features = []
-            for row in rows:
+        total = len(seeds) * min(PROTEINS, len(train))
+        done = 0
+        for seed in seeds:
+            features, labels = [], []
+            self.drawn[seed] = []
+            for row in np.random.default_rng(seed).permutation(len(train)).tolist():
+                told = pair_labels(train.columns.target(field, row))
+                scored = told >= 0
+                # A chain without a single contact, or with nothing else, is not of use.
+                if len(self.drawn[seed]) == PROTEINS or len(set(told[scored].tolist())) < 2:
+                    continue
                 maps = self._corrected(train.sequences[row])
-                scored = told[row] >= 0
                 features.append(np.stack([pairs(m)[scored] for m in maps], axis=1))
-            labels = np.concatenate([told[row][told[row] >= 0] for row in rows])
+                labels.append(told[scored])
+                self.drawn[seed].append(train.ids[row])
+                done += 1
+                progress.advance("weigh heads", done, total, "proteins")
+            if not labels:
+                raise UsageError(
+                    "no protein of train has a contact to weigh attention heads by",
+                    fix="choose -P method=jacobian, which learns nothing",
+                )
             solver = _regression(seed)
-            solver.fit(np.concatenate(features), labels)
+            solver.fit(np.concatenate(features), np.concatenate(labels))
             self.fitted[seed] = solver.coef_[0].astype(np.float64), float(solver.intercept_[0])
-        progress.advance("weigh heads", len(seeds), len(seeds), "seeds")
+        progress.advance("weigh heads", total, total, "proteins")
 
     def told(self, seed: int) -> dict[str, JsonValue]:
         """Return what was learnt, for the record."""
@@ -184,10 +203,11 @@ class _ByAttention:
             "heads_used": int(np.count_nonzero(weights)),
         }
 
-    def warn(self, split: Split) -> None:
-        """Say nothing: each protein is read once."""
+    def cost(self, sequence: str) -> int:
+        """Return the tokens that go through the model: each protein is read once."""
+        return len(sequence)
 
-    def scores(self, sequence: str) -> Iterator[NDArray[np.float32]]:
+    def scores(self, sequence: str, heard: Heard) -> Iterator[NDArray[np.float32]]:
         """Return the probability of each pair to touch, for each seed, `[pairs]`."""
         from scipy.special import expit
 
@@ -199,6 +219,7 @@ class _ByAttention:
             for seed, (weights, _) in self.fitted.items():
                 if weights[head]:
                     sums[seed] = sums[seed] + weights[head] * own
+        heard(len(sequence))
         for total in sums.values():
             flat = total + np.zeros(len(own))
             yield expit(flat).astype(np.float32)
@@ -218,21 +239,17 @@ class _ByJacobian:
     def __init__(self, model: MaskedLanguageModel) -> None:
         self.model = model
 
-    def warn(self, split: Split) -> None:
-        """Say what it will take, where that is much."""
-        cost = sum(20 * len(sequence) ** 2 for sequence in split.sequences)
-        if cost > MANY_TOKENS:
-            warnings.warn(
-                f"the Jacobian of {split.name} takes {cost / 1e6:,.0f} million tokens through the "
-                "model\n  to do: take a part of the proteins, e.g. -P sample=10",
-                stacklevel=2,
-            )
+    def cost(self, sequence: str) -> int:
+        """Return the tokens that go through the model."""
+        from tape_bench.protocols.zero_shot.couplings import cost
 
-    def scores(self, sequence: str) -> Iterator[NDArray[np.float32]]:
+        return cost(sequence)
+
+    def scores(self, sequence: str, heard: Heard) -> Iterator[NDArray[np.float32]]:
         """Return the strength of each pair's coupling, once, `[pairs]`."""
         from tape_bench.protocols.zero_shot.couplings import couplings, pairs
 
-        yield pairs(couplings(self.model, sequence)).astype(np.float32)
+        yield pairs(couplings(self.model, sequence, heard)).astype(np.float32)
 
 
 def _regression(seed: int) -> Any:

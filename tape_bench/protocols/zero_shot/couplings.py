@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tape_bench.data.scorable import SMALLEST_SEPARATION
+from tape_bench.data.vocabulary import RESIDUES
 from tape_bench.errors import DataError, ModelError
 from tape_bench.models.embedder import MaskedLanguageModel
-from tape_bench.protocols.zero_shot.likelihoods import TOKENS
-
-RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+from tape_bench.protocols.zero_shot.likelihoods import TOKENS, Heard
 
 
 def apc(coupled: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -32,14 +31,14 @@ def pairs(coupled: NDArray[np.float64]) -> NDArray[np.float64]:
     return coupled[np.triu_indices(len(coupled), SMALLEST_SEPARATION)]
 
 
-def couplings(model: MaskedLanguageModel, sequence: str) -> NDArray[np.float64]:
+def couplings(model: MaskedLanguageModel, sequence: str, heard: Heard) -> NDArray[np.float64]:
     """Return the map of a protein's categorical Jacobian, `[residues, residues]`.
 
     At each place each of the 20 residues is put in, nothing hidden, and the change of the logits
     of the 20 residues is read at every place. These changes are centred over both places and both
     residues, made symmetric, and their Frobenius norm is corrected (APC).
     """
-    jacobian = categorical_jacobian(model, sequence).astype(np.float32)
+    jacobian = categorical_jacobian(model, sequence, heard)
     for axis in range(4):
         jacobian -= jacobian.mean(axis, keepdims=True)
     size = len(sequence)
@@ -53,8 +52,15 @@ def couplings(model: MaskedLanguageModel, sequence: str) -> NDArray[np.float64]:
     return apc(norms)
 
 
-def categorical_jacobian(model: MaskedLanguageModel, sequence: str) -> NDArray[np.float32]:
-    """Return how logits change with what is put in.
+def cost(sequence: str) -> int:
+    """Return the tokens that the Jacobian of a protein takes through the model."""
+    return len(RESIDUES) * len(sequence) ** 2
+
+
+def categorical_jacobian(
+    model: MaskedLanguageModel, sequence: str, heard: Heard
+) -> NDArray[np.float32]:
+    """Return how logits change with what is put in; `heard` is told of tokens read so far.
 
     Returns:
         `[residues, 20, residues, 20]`: where what is put in, and where what is read.
@@ -79,6 +85,7 @@ def categorical_jacobian(model: MaskedLanguageModel, sequence: str) -> NDArray[n
         batch = changed[start : start + at_once]
         for row, logits in enumerate(model.token_logits(batch), start):
             flat[row] = logits[:, known] - before[:, known]
+        heard(min(start + at_once, len(changed)) * size)
     if not np.isfinite(found).all():
         raise ModelError(
             "the model scores tokens with values that are not finite",

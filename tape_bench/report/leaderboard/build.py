@@ -34,7 +34,12 @@ def build_leaderboard(
         files: digest of a record -> the file it stands in, for formats that programs read.
     """
     kept, older = grouping.newest(records)
+    shown = grouping.with_headlines(kept)
+    aside, kept = len(kept) - len(shown), shown
     said = list(warnings)
+    if aside:
+        records_of = f"{aside} record{'s' * (aside > 1)} of other splits"
+        said.append(f"{records_of} than the headline not shown; they stand in their files")
     if older:
         said.append(
             f"{older} older record{'s' * (older > 1)} of the same names and settings not shown; "

@@ -9,11 +9,14 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import spearmanr
 
-from tape_bench import evaluate, load_task, registry
+from tape_bench import evaluate, load_model, load_task, registry
 from tape_bench.cards import read_task
 from tape_bench.cli import program
 from tape_bench.data.parents import consensus
-from tape_bench.errors import CardError, TasksFailedError
+from tape_bench.errors import CardError, TasksFailedError, UsageError
+from tape_bench.report.leaderboard.build import build_leaderboard
+from tape_bench.run.plan import plan
+from tape_bench.run.settings import Settings
 
 
 def test_it_is_the_three_splits(tmp_path: Path):
@@ -42,8 +45,29 @@ def test_it_is_the_three_splits(tmp_path: Path):
 
 
 def test_whoever_trains_may_not_see_it(tmp_path: Path):
-    with pytest.raises(TasksFailedError, match="holds proteins that probe learns from"):
+    with pytest.raises(TasksFailedError, match="are learnt from under probe"):
         evaluate("onehot", "fluorescence", data="sample", splits=["calibration"], out=tmp_path)
+
+
+def test_nor_whoever_may_have_been_trained(tmp_path: Path):
+    card = registry.task("fluorescence")
+    settings = Settings(protocol="finetuned", splits=("calibration",), data="sample")
+    with pytest.raises(UsageError, match=r"(?s)learnt from under finetuned.*--protocol zero_shot"):
+        plan(card, load_model("onehot").identity, settings)
+
+
+def test_the_leaderboard_shows_the_headline(tmp_path: Path):
+    settings = {"data": "sample", "protocol": "zero_shot", "out": tmp_path}
+    (headline,) = evaluate("mutations", "fluorescence", **settings)
+    (beside,) = evaluate("mutations", "fluorescence", splits=["calibration"], **settings)
+    assert beside.task.data.digest == headline.task.data.digest, "the data are the same"
+    cards = {"fluorescence": registry.task("fluorescence")}
+    board = build_leaderboard([headline, beside], (), cards)
+    (row,) = board.sections[0].rows
+    assert row.cells[0].value == headline.headline.value
+    assert [said for said in board.warnings if "1 record of other splits" in said]
+    alone = build_leaderboard([beside], (), cards)
+    assert [row.cells[0].state for row in alone.sections[0].rows] == ["undefined"]
 
 
 def test_it_is_scored_only_if_asked(tmp_path: Path):
@@ -76,13 +100,13 @@ def test_all_of_proteingym(shared: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('train = ["train"]', "already a split"),
-        ('both = ["train", "nothing"]', "which is no split"),
+        ('[joined.train]\nof = ["train"]', "already a split"),
+        ('[joined.both]\nof = ["train", "nothing"]', "which is no split"),
     ],
 )
 def test_faults_of_a_card(tmp_path: Path, line: str, said: str):
     card = Path(registry.__file__).parent.parent / "tasks" / "fluorescence.toml"
     content = card.read_text("utf-8")
-    (tmp_path / "own.toml").write_text(content.replace("[joined]", f"[joined]\n{line}\n#"))
+    (tmp_path / "own.toml").write_text(content + f'\n{line}\nprotocol = "zero_shot"\n')
     with pytest.raises(CardError, match=said):
         read_task(tmp_path / "own.toml")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hub_models
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tape_bench import evaluate, load_model, load_task
-from tape_bench.data.vocabulary import TAPE_IUPAC
+from tape_bench.data.vocabulary import RESIDUES, TAPE_IUPAC
 from tape_bench.errors import TasksFailedError
 from tape_bench.models.controls.onehot import control_identity
+from tape_bench.progress import Progress
 from tape_bench.protocols.zero_shot import contacts
-from tape_bench.protocols.zero_shot.couplings import RESIDUES, apc, categorical_jacobian, couplings
+from tape_bench.protocols.zero_shot.couplings import apc, categorical_jacobian, couplings
 from tape_bench.results import store
 from tape_bench.results.predictions import read_predictions
 from tape_bench.scoring.contacts import contact_labels
@@ -147,7 +150,7 @@ def test_probabilities_are_those_of_transformers_contact_head(tmp_path):
     scorer = contacts._ByAttention(load_model(f"hf:{folder}"))
     weights = theirs.contact_head.regression.weight.detach().numpy()[0].astype(np.float64)
     scorer.fitted = {0: (weights, -1.0)}
-    (found,) = scorer.scores(sequence)
+    (found,) = scorer.scores(sequence, [].append)
     assert found.std() > 0.01
     assert found == pytest.approx(expected[np.triu_indices(len(sequence), 6)], abs=1e-4)
 
@@ -181,14 +184,17 @@ def test_the_jacobian_in_loops():
             for j in range(11):
                 for b, read in enumerate(letters):
                     wanted[i, a, j, b] = after[j, read] - before[j, read]
-    assert categorical_jacobian(model, sequence) == pytest.approx(wanted, abs=1e-5)
+    told = []
+    found = categorical_jacobian(model, sequence, told.append)
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert told[-1] == 20 * 11**2, "tokens read, all of them"
     for axis in range(4):
         wanted -= wanted.mean(axis, keepdims=True)
     wanted = (wanted + wanted.transpose(2, 3, 0, 1)) / 2
     norms = np.sqrt((wanted**2).sum((1, 3)))
     np.fill_diagonal(norms, 0)
     corrected = norms - np.outer(norms.sum(1), norms.sum(0)) / norms.sum()
-    found = couplings(model, sequence)
+    found = couplings(model, sequence, told.append)
     assert found == pytest.approx(corrected, abs=1e-4)
     far = np.triu(found, 6)
     assert {tuple(np.unravel_index(p, far.shape)) for p in np.argsort(far, axis=None)[-2:]} == {
@@ -228,6 +234,17 @@ def test_what_cannot_be_is_said(tmp_path, model, options, said):
             model(), "contact", data="sample", protocol="zero_shot", out=tmp_path, limit=3,
             **options,
         )  # fmt: skip
+
+
+def test_chains_without_a_contact_are_passed_over():
+    split = load_task("contact", "sample", limit=4)["train"]
+    far = split.columns.fields["tertiary"].copy()
+    begin, end = split.columns.offsets[1:3]
+    far[begin:end] = np.arange(end - begin)[:, None] * 100.0
+    columns = replace(split.columns, fields={"tertiary": far})
+    scorer = contacts._ByAttention(Looking())
+    scorer.fit(replace(split, columns=columns), (0,), Progress())
+    assert sorted(scorer.drawn[0]) == sorted(set(split.ids) - {split.ids[1]})
 
 
 def test_much_work_is_told(tmp_path, monkeypatch):
